@@ -1,0 +1,1 @@
+"""One file for each verb, and the shim that hosts start in a server's place."""

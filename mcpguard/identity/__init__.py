@@ -1,0 +1,1 @@
+"""Facts about a peer, as values. Pure; `system` asks the kernel."""

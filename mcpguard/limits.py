@@ -1,0 +1,114 @@
+"""Every bound of mcpguard: value, unit, reason or precedent.
+
+A bound named here is a security limit: nothing that a host or a server sends may make the daemon hold more.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- the wire -------------------------------------------------------------------------------------------
+LINE_BYTES: Final = 8 * MIB
+"""Longest line, bytes without the LF. Below the 10 MiB at which TypeScript SDKs close the transport."""
+DEPTH: Final = 64
+"""Deepest nesting below `params` or `result` data; serde_json stops at 128, Python near 1,000."""
+MEMBERS: Final = 4096
+"""Members of one object."""
+TOKENS: Final = 200_000
+"""Values in one message: a walk of this size stays under 50 ms."""
+KEY_CHARS: Final = 256
+"""Longest object key, characters."""
+ID_CHARS: Final = 256
+"""Longest string id or progress token, characters."""
+ID_MAX: Final = 2**53 - 1
+"""Largest integer id: what every JSON stack reads alike."""
+META_BYTES: Final = 8 * KIB
+"""Largest `_meta` of a request, encoded bytes."""
+CURSOR_CHARS: Final = 4096
+"""Longest pagination cursor accepted from a server, characters."""
+BATCH: Final = 256
+"""Messages in one batch (revision 2025-03-26 only)."""
+NAME_CHARS: Final = 128
+"""Longest tool or prompt name, characters (MCP server/tools, Tool Names: 1 to 128)."""
+URI_CHARS: Final = 8192
+"""Longest resource URI, characters."""
+BAD_SERVER_LINES: Final = 32
+"""Lines of a server that are not messages before the connection is closed. Stray prints are common; floods
+are not. Plain text that cannot be mistaken for JSON (no `{` or `[`) does not count."""
+
+# --- definitions ----------------------------------------------------------------------------------------
+TOOLS: Final = 256
+"""Tools that one server may define, over all pages."""
+DESCRIPTION_CHARS: Final = 16 * KIB
+"""Longest description of a definition, characters."""
+SCHEMA_DEPTH: Final = 32
+"""Deepest nesting of an input schema."""
+SCHEMA_REFS: Final = 64
+"""References in one schema; nested fan-out of references grows exponentially in validators."""
+LIST_PAGES: Final = 64
+"""Pages of one listing."""
+MODERN_TTL_MS: Final = 1000
+"""`ttlMs` of lists in the modern era, milliseconds: a revoked tool is gone from caches after that."""
+
+# --- correlation ----------------------------------------------------------------------------------------
+PENDING: Final = 4096
+"""Requests in flight, each direction, each connection."""
+ANSWERED: Final = 1024
+"""Cancelled or answered ids remembered so that a late answer is recognised as late."""
+ROUNDS: Final = 8
+"""`input_required` rounds of one call; SDK clients stop at 10."""
+STATES: Final = 256
+"""`requestState` values remembered for one connection."""
+TASKS: Final = 1024
+"""Task ids remembered for one connection."""
+NOTICES_PER_SECOND: Final = 500
+"""`list_changed` and `resources/updated` notifications let through a second."""
+
+# --- daemon ---------------------------------------------------------------------------------------------
+READ_BYTES: Final = 256 * KIB
+"""Bytes taken by one read."""
+QUEUE_BYTES: Final = 4 * MIB
+"""Bytes waiting for one side before the other side is no longer read."""
+HELLO_BYTES: Final = 4 * MIB
+"""Largest handshake of a shim: argv and environment are bounded by the kernel's ARG_MAX (2 MiB here)."""
+HELLO_SECONDS: Final = 10.0
+"""Time for a shim to complete its handshake, seconds."""
+CONTROL_BYTES: Final = 4 * MIB
+"""Largest request or reply on admin.sock."""
+SESSION_DESCRIPTORS: Final = 12
+"""Descriptors that one session costs the daemon."""
+RESERVED_DESCRIPTORS: Final = 100
+"""Descriptors kept for the journal and admin.sock."""
+IDLE_SECONDS: Final = 600.0
+"""An on-demand daemon ends after this long without a connection."""
+IDLE_LINE_SECONDS: Final = 30.0
+"""A line that has begun must be completed within this time, or the connection is closed."""
+
+# --- shutdown -------------------------------------------------------------------------------------------
+EOF_GRACE_SECONDS: Final = 1.0
+"""After the host's end of file a server may take this long to exit by itself; SDK hosts wait 2 s."""
+TERM_GRACE_SECONDS: Final = 0.3
+"""From SIGTERM to SIGKILL. The most impatient host kills 0.5 s after its first signal."""
+DRAIN_SECONDS: Final = 0.5
+"""After a server's exit its remaining output is read for this long."""
+
+# --- policy ---------------------------------------------------------------------------------------------
+POLICY_BYTES: Final = 4 * MIB
+"""Largest policy file."""
+RULES: Final = 20_000
+"""Rules in one policy."""
+PATTERN_CHARS: Final = 256
+"""Longest pattern in a rule."""
+SNAPSHOT_NAMES: Final = 4096
+"""Names whose decision a snapshot remembers; server-chosen, so bounded."""
+
+# --- audit ----------------------------------------------------------------------------------------------
+RECORD_BYTES: Final = 64 * KIB
+"""Longest audit record, bytes with the LF."""
+JOURNAL_BYTES: Final = 64 * MIB
+"""A journal segment is closed and a new one begun at this size."""
+SYNC_SECONDS: Final = 0.05
+"""Records reach stable storage at most this much later, unless policy says `durable`."""

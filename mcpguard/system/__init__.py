@@ -1,0 +1,1 @@
+"""The kernel and the disk; each file answers one question. I/O."""
