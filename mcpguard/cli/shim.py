@@ -1,0 +1,340 @@
+"""`mcpguard run`: what a host starts in a server's place.
+
+It hands its stdin, stdout and stderr to the daemon and waits for the exit status. It is not on the path of any
+message, decides nothing, and nothing that it says is believed. Hosts start one for every server, so it imports the
+interpreter's own C modules only (a test reads `sys.modules`): its start is a bare interpreter's and little more.
+
+Signals: SIGINT is ignored, because hosts share a terminal with us and some open their shutdown with it; SIGTERM and
+SIGHUP ask the daemon to end the server; the death of this process ends it too.
+
+Exit: the server's own code, 128 + n for a signal, 125 if mcpguard failed, 126 and 127 if the command did, 5 if it
+was refused. If it fails before the server runs it also answers the host's first request with a JSON-RPC error
+that carries the sentence, because most hosts hide stderr.
+"""
+
+import errno
+import posix
+import sys
+import time
+
+import _signal
+import _socket
+import select
+
+from mcpguard import __version__
+from mcpguard.system.rundir import MAX_SOCKET_PATH, runtime_directory
+
+USAGE = """\
+Usage: mcpguard run [--name NAME] -- COMMAND [ARGUMENT...]
+       mcpguard run [--name NAME] --connect SOCKET
+
+Start an MCP server behind mcpguard, in place of its command in an agent host's configuration.
+
+  --name NAME        what policy and the audit log call the server (default: derived from the command)
+  --connect SOCKET   the server already listens on this Unix socket
+  -h, --help         show this
+
+Exit codes: the server's own; 128+n if signal n ended it; 2 usage; 5 refused; 125 mcpguard failed;
+126 the command cannot be executed; 127 it was not found.
+"""
+
+REFUSED, FAILED, USAGE_ERROR, LOST = 5, 125, 2, 70
+_START_SECONDS = 15.0
+_RETRY_SECONDS = 2.0
+_TERM_SECONDS = 1.5
+_SO_PEERCRED = 17
+_KEPT = (b"HOME", b"LOGNAME", b"USER", b"PATH", b"SHELL", b"LANG", b"LC_ALL", b"TZ", b"XDG_CONFIG_HOME", b"XDG_STATE_HOME")
+
+
+class _Failed(Exception):
+    def __init__(self, code, sentence):
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+
+
+def main(argv=None):
+    """Run the shim; returns an exit code, or does not return."""
+    arguments = sys.argv[2:] if argv is None else argv
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    try:
+        request = _parse(arguments)
+        if request is None:
+            posix.write(1, USAGE.encode())
+            return 0
+        sock = _connect()
+        code = _session(sock, request)
+    except _Failed as failed:
+        _tell(failed.sentence)
+        if failed.code != USAGE_ERROR:
+            _answer_first(failed.sentence)
+        return failed.code
+    posix._exit(code)
+
+
+def _parse(arguments):
+    """(kind, name, argv) of the command line, or None for help."""
+    name = kind = b""
+    words = []
+    place = 0
+    while place < len(arguments):
+        word = arguments[place]
+        place += 1
+        if word in ("-h", "--help"):
+            return None
+        if word == "--":
+            words += arguments[place:]
+            break
+        if word in ("--name", "--connect") or word.startswith(("--name=", "--connect=")):
+            option, equals, value = word.partition("=")
+            if not equals:
+                if place == len(arguments):
+                    raise _Failed(USAGE_ERROR, f"{option} needs a value; see: mcpguard run --help")
+                value = arguments[place]
+                place += 1
+            if option == "--name":
+                name = _bytes(value)
+            else:
+                kind = b"connect"
+                words = [value]
+        elif word.startswith("-"):
+            raise _Failed(USAGE_ERROR, f"unknown option {word}; see: mcpguard run --help")
+        else:
+            kind = kind or b"name"
+            words.append(word)
+    if not words or not words[0]:
+        raise _Failed(USAGE_ERROR, "which server? see: mcpguard run --help")
+    if kind == b"name" and "--" in arguments or kind in (b"name", b"connect") and len(words) != 1:
+        raise _Failed(USAGE_ERROR, "put -- before the server's command: mcpguard run -- COMMAND...")
+    return kind or b"command", name, [_bytes(word) for word in words]
+
+
+def _bytes(text):
+    return text.encode("utf-8", "surrogateescape")
+
+
+# --- reaching the daemon -----------------------------------------------------------------------------------
+
+
+def _connect():
+    directory = runtime_directory()
+    path = directory + "/run.sock"
+    if len(_bytes(path)) > MAX_SOCKET_PATH:
+        raise _Failed(FAILED, f"the socket path {path} is too long; set MCPGUARD_RUNTIME_DIR to a shorter directory")
+    sock = _attempt(path)
+    if sock is not None:
+        return sock
+    begun = time.monotonic()
+    asked = -_RETRY_SECONDS
+    pause = 0.004
+    while time.monotonic() - begun < _START_SECONDS:
+        if time.monotonic() - begun - asked >= _RETRY_SECONDS:
+            asked = time.monotonic() - begun
+            _start_daemon(directory)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+        sock = _attempt(path)
+        if sock is not None:
+            return sock
+    raise _Failed(FAILED, f"the mcpguard daemon does not start; see why with: mcpguard daemon start ({_last_words(directory)})")
+
+
+def _attempt(path):
+    """A connection whose other end is ours, or None if nobody listens."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
+            return None
+        raise _Failed(FAILED, f"cannot reach the mcpguard daemon at {path}: {posix.strerror(error.errno)}") from None
+    if sys.platform == "linux":
+        uid = int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)[4:8], sys.byteorder)
+    else:
+        uid = int.from_bytes(sock.getsockopt(0, 1, 76)[4:8], sys.byteorder)
+    if uid != posix.getuid():
+        raise _Failed(FAILED, f"{path} belongs to uid {uid}, not to you: not handing anything over")
+    return sock
+
+
+def _start_daemon(directory):
+    """Start a daemon that belongs to nobody's process tree; hosts kill whole trees."""
+    child = posix.fork()
+    if child:
+        posix.waitpid(child, 0)
+        return
+    try:
+        posix.setsid()
+        if posix.fork() == 0:
+            _become_daemon(directory)
+    finally:
+        posix._exit(FAILED)
+
+
+def _become_daemon(directory):
+    _make(directory)
+    null = posix.open("/dev/null", posix.O_RDWR)
+    log = posix.open(directory + "/start.log", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW, 0o600)
+    posix.dup2(null, 0)
+    posix.dup2(null, 1)
+    posix.dup2(log, 2)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    env = {k: v for k, v in posix.environ.items() if k in _KEPT or k.startswith(b"MCPGUARD_")}
+    posix.execve(sys.executable, [sys.executable, "-I", "-m", "mcpguard", "daemon", "start", "--on-demand"], env)
+
+
+def _make(directory):
+    """Create a directory and the ones above it, for the owner alone."""
+    try:
+        posix.mkdir(directory, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make(directory.rpartition("/")[0])
+        posix.mkdir(directory, 0o700)
+
+
+def _last_words(directory):
+    try:
+        fd = posix.open(directory + "/start.log", posix.O_RDONLY)
+    except OSError:
+        return "it left no message"
+    words = posix.read(fd, 65536).decode("utf-8", "replace").strip().rpartition("\n")[2]
+    posix.close(fd)
+    return words or "it left no message"
+
+
+# --- the session -------------------------------------------------------------------------------------------
+
+
+def _session(sock, request):
+    """Hand over the descriptors and wait; returns the exit code."""
+    buffer = _Lines(sock)
+    greeting = buffer.line(_START_SECONDS)
+    words = greeting.split(b" ") if greeting else []
+    if len(words) != 4 or words[0] != b"mcpguard":
+        raise _Failed(FAILED, "the mcpguard daemon did not answer; look with: mcpguard status")
+    theirs = words[2].decode("utf-8", "replace")
+    if words[1] != b"1" or theirs != __version__:
+        raise _Failed(
+            FAILED, f"the running daemon is mcpguard {theirs} and this is {__version__}; end it with: mcpguard daemon stop"
+        )
+    _send(sock, request, words[3])
+    return _wait(sock, buffer)
+
+
+def _send(sock, request, nonce):
+    kind, name, argv = request
+    try:
+        cwd = posix.getcwdb()
+    except OSError:
+        raise _Failed(FAILED, "the working directory is gone; change to one that exists") from None
+    env = [k + b"=" + v for k, v in posix.environ.items()]
+    body = b"\0".join([b"run1", __version__.encode(), nonce, kind, name, cwd, b"%d" % len(argv), *argv, *env])
+    block = len(body).to_bytes(4, "big") + body
+    rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2))
+    try:
+        sent = sock.sendmsg([block], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        sock.sendall(block[sent:])
+    except OSError as error:
+        why = "stdin, stdout and stderr must be open" if error.errno == errno.EBADF else posix.strerror(error.errno)
+        raise _Failed(FAILED, f"cannot hand over to the daemon: {why}") from None
+
+
+def _wait(sock, buffer):
+    """Follow the daemon's lines until the server's exit code."""
+    state = {"term": 0.0}
+
+    def forward(_number, _frame):
+        state["term"] = time.monotonic()
+        try:
+            sock.send(b"term\n")
+        except OSError:
+            pass  # the daemon is gone, which the next read says
+
+    _signal.signal(_signal.SIGTERM, forward)
+    _signal.signal(_signal.SIGHUP, forward)
+    ready = False
+    while True:
+        line = buffer.line(0.1 if state["term"] else None)
+        if line is None:
+            if state["term"] and time.monotonic() - state["term"] > _TERM_SECONDS:
+                return 128 + _signal.SIGTERM
+            continue
+        word, _, rest = line.partition(b" ")
+        if word == b"say":
+            _tell(rest.decode("utf-8", "replace"))
+        elif word == b"ready":
+            ready = True
+            posix.close(0)
+            posix.close(1)
+        elif word == b"exit" and rest.isdigit():
+            return int(rest)
+        elif word == b"refuse":
+            code, _, sentence = rest.partition(b" ")
+            raise _Failed(int(code), sentence.decode("utf-8", "replace"))
+        elif ready:
+            _tell("the mcpguard daemon is gone; the connection is closed and nothing was let through")
+            return LOST
+        else:
+            raise _Failed(FAILED, "the mcpguard daemon went away before the server was started")
+
+
+class _Lines:
+    """Lines from a socket. `line` returns None after the timeout and b"" at the end of the stream."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.kept = b""
+        self.poll = select.poll()
+        self.poll.register(sock.fileno(), select.POLLIN)
+
+    def line(self, timeout):
+        while b"\n" not in self.kept:
+            if not self.poll.poll(None if timeout is None else timeout * 1000):
+                return None
+            try:
+                data = self.sock.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                return b""
+            self.kept += data
+            if timeout is None:
+                timeout = None
+        line, _, self.kept = self.kept.partition(b"\n")
+        return line
+
+
+# --- saying no ---------------------------------------------------------------------------------------------
+
+
+def _tell(sentence):
+    try:
+        posix.write(2, f"mcpguard: {sentence}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # a host that closed stderr hears it in the answer to its first request
+
+
+def _answer_first(sentence):
+    """Answer the host's first request with the sentence, so that hosts that hide stderr can show it."""
+    import json  # only on the way out
+
+    data = b""
+    poll = select.poll()
+    try:
+        poll.register(0, select.POLLIN)
+        while b"\n" not in data and len(data) < 1 << 20 and poll.poll(2000):
+            more = posix.read(0, 65536)
+            if not more:
+                break
+            data += more
+        message = json.loads(data.partition(b"\n")[0])
+        ident = message.get("id")
+        if type(ident) not in (int, str) or "method" not in message:
+            return
+        error = {"jsonrpc": "2.0", "id": ident, "error": {"code": 40301, "message": f"mcpguard: {sentence}"}}
+        posix.write(1, json.dumps(error).encode() + b"\n")
+    except (OSError, ValueError, AttributeError):
+        return  # no request came, or nobody listens; stderr has the sentence

@@ -1,0 +1,42 @@
+"""All that can happen to a gate. `now` is a monotonic clock in nanoseconds, given by the caller."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from mcpguard.model import Side
+from mcpguard.policy.snapshot import Snapshot
+
+
+class BytesReceived(msgspec.Struct, frozen=True, gc=False):
+    """Bytes arrived from one side, cut anywhere."""
+
+    side: Side
+    data: bytes
+    now: int
+
+
+class StreamEnded(msgspec.Struct, frozen=True):
+    """One side sent its end of file, or is gone."""
+
+    side: Side
+    now: int
+
+
+class PolicyChanged(msgspec.Struct, frozen=True):
+    """Another snapshot holds from the next message on."""
+
+    snapshot: Snapshot
+    now: int
+
+
+class NotRecorded(msgspec.Struct, frozen=True):
+    """The `Append` of the last commands failed, and none of the calls among them has been forwarded."""
+
+    reason: str
+    now: int
+
+
+Event: TypeAlias = BytesReceived | StreamEnded | PolicyChanged | NotRecorded

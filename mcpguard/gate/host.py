@@ -1,0 +1,420 @@
+"""Messages from the host: the half of the gate that decides what a server gets to see.
+
+Rule 1: nothing is forwarded before it is judged, from the first byte, handshake or not.
+Rule 2: what is forwarded is our encoding of what was judged, under our own ids.
+Rule 3: a request that is not forwarded is answered, once, if it has an id that can be read.
+
+Cost of an allowed `tools/call` of 112 bytes: see tests/bench/micro.py, which prints it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcpguard import limits
+from mcpguard.gate import refusals, rounds, subscriptions
+from mcpguard.gate.ledger import Ruling
+from mcpguard.gate.pending import Call
+from mcpguard.gate.state import State
+from mcpguard.model import Era, Json, JsonObject, MessageId, Side
+from mcpguard.protocol import jsonrpc, meta, methods, views
+from mcpguard.protocol.jsonrpc import Shape
+from mcpguard.protocol.methods import Kind, Method
+from mcpguard.protocol.strict import Refused, decode, encode, encode_raw
+
+SPLICE_BYTES: Final = 2048
+"""From this size on, a line that is already our own encoding gets its id exchanged instead of being encoded
+again; below, encoding is as fast."""
+
+_CAPABILITY_OF: Final = {
+    "sampling": "sampling/createMessage",
+    "elicitation": "elicitation/create",
+    "roots": "roots/list",
+}
+
+
+class HostSide:
+    """Judges lines from the host."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def line(self, line: bytes) -> None:
+        """Judge one line, without its LF."""
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        if not line or line.isspace():
+            return
+        try:
+            value, canonical = decode(line)
+            if type(value) is dict:
+                self._message(value, line if canonical else b"", len(line))
+            else:
+                self._batch(value, len(line))
+        except Refused as refused:
+            self._refuse(refused, len(line))
+
+    def _refuse(self, refused: Refused, size: int) -> None:
+        state = self._state
+        state.drop(Side.HOST, refused.message, size)
+        if refused.ident is not None:
+            text = f"mcpguard refused this message: {refused.message}"
+            state.out.to_host.append(jsonrpc.error_line(refused.ident, jsonrpc.INVALID_REQUEST, text))
+        if refused.fatal:
+            state.out.closing = f"the host sent a line that is {refused.message}"
+
+    def _batch(self, value: Json, size: int) -> None:
+        if type(value) is not list:
+            raise Refused("a message is a JSON object", fatal=True)
+        if self._state.revision != methods.BATCH_REVISION:
+            self._refuse_batch(value, f"batches exist in revision {methods.BATCH_REVISION} only", size)
+            return
+        try:
+            elements = jsonrpc.batch_elements(value)
+        except Refused as refused:
+            self._refuse_batch(value, refused.message, size)
+            return
+        for element in elements:
+            try:
+                self._message(element, b"", size)
+            except Refused as refused:
+                self._refuse(refused, size)
+
+    def _refuse_batch(self, value: list[Json], reason: str, size: int) -> None:
+        """Answer every request in a refused batch once; nested batches are not looked into."""
+        idents = {i: None for x in value[: limits.BATCH] if (i := jsonrpc.readable_id(x)) is not None}
+        for ident in idents:
+            self._refuse(Refused(reason, ident=ident), size)
+        if not idents:
+            self._refuse(Refused(reason), size)
+
+    def _message(self, message: JsonObject, line: bytes, size: int) -> None:
+        match jsonrpc.shape(message):
+            case Shape.REQUEST:
+                self._request(message, line)
+            case Shape.NOTIFICATION:
+                self._notification(message, size)
+            case Shape.RESULT | Shape.ERROR as shape:
+                self._answer(message, shape, size)
+
+    # --- requests ------------------------------------------------------------------------------------------
+
+    def _request(self, message: JsonObject, line: bytes) -> None:
+        state = self._state
+        ident: MessageId = message["id"]
+        name: str = message["method"]
+        params: JsonObject | None = message.get("params")
+        try:
+            if params is not None:
+                views.check_params(params)
+            if state.calls.taken(ident):
+                raise Refused("this id is in flight already")
+            self._admit_era(ident, name, params)
+        except _AnsweredError:
+            return
+        except Refused as refused:
+            raise Refused(refused.message, ident=ident) from None
+        method = methods.REQUESTS[state.speaking, Side.HOST].get(name)
+        if method is None:
+            self._no_such_method(ident, name)
+            return
+        try:
+            self._judge(message, method, line)
+        except Refused as refused:
+            self._invalid(ident, refused.message, name)
+
+    def _no_such_method(self, ident: MessageId, name: str) -> None:
+        state = self._state
+        why = "in this direction or revision" if name in methods.ANY_METHOD else "that mcpguard knows"
+        state.out.to_host.append(jsonrpc.error_line(ident, jsonrpc.METHOD_NOT_FOUND, f"no such method {why}"))
+        state.counts["denied"] += 1
+        ruling = state.ledger.unknown(name[: limits.NAME_CHARS])
+        state.out.records.append(state.ledger.decided(0, ruling.tail, None))
+
+    def _invalid(self, ident: MessageId, reason: str, name: str) -> None:
+        state = self._state
+        state.drop(Side.HOST, f"{name}: {reason}", 0)
+        state.out.to_host.append(jsonrpc.error_line(ident, jsonrpc.INVALID_PARAMS, f"mcpguard refused this request: {reason}"))
+
+    def _judge(self, message: JsonObject, method: Method, line: bytes) -> None:
+        """Decide a request of a known method and forward or refuse it.
+
+        Raises:
+            Refused: Its params are not what the method needs.
+        """
+        state = self._state
+        params: JsonObject | None = message.get("params")
+        target = ""
+        edited = not line
+        match method.kind:
+            case Kind.TOOL:
+                if params is None:
+                    raise Refused("tools/call needs params")
+                target = views.tool_name(params)
+                ruling = state.ledger.tool(target)
+            case Kind.GATED:
+                target = views.target(method.name, params or {})
+                ruling = state.ledger.method(method.name, target)
+            case Kind.TASK:
+                target = self._task(method.name, params)
+                ruling = self._task_ruling(method.name)
+            case _:
+                ruling = state.ledger.passed(method.name)
+        call = Call(message["id"], method, target, ruling.outcome, state.now)
+        if not ruling.allowed:
+            self._deny(call, ruling, params)
+            return
+        if params is not None:
+            edited = self._prepare(call, params) or edited
+        if method.kind is Kind.LIST:
+            call.listing, turned = state.listing.request(method, params)
+            edited = edited or turned
+        elif method.kind is Kind.LISTEN and self._listen(call, params or {}):
+            return
+        elif method.kind is Kind.HANDSHAKE and params is not None and state.era is Era.LEGACY:
+            self._initialize(params)
+            edited = True
+        self._forward(message, call, ruling, b"" if edited else line)
+
+    def _forward(self, message: JsonObject, call: Call, ruling: Ruling, line: bytes) -> None:
+        state = self._state
+        out = state.out
+        number = state.calls.add(call)
+        params = message.get("params")
+        arguments = params.get("arguments") if call.method.kind is Kind.TOOL else params
+        out.records.append(state.ledger.decided(number, ruling.tail, arguments))
+        if ruling.decision.durable:
+            out.durable = True
+        state.counts["allowed"] += 1
+        if call.token is not None:
+            params["_meta"]["progressToken"] = number
+            line = b""
+        out.guard(Side.SERVER, number, renumbered(message, number, line))
+
+    def _deny(self, call: Call, ruling: Ruling, params: JsonObject | None) -> None:
+        state = self._state
+        state.counts["denied"] += 1
+        arguments = params.get("arguments") if params and call.method.kind is Kind.TOOL else params
+        state.out.records.append(state.ledger.decided(0, ruling.tail, arguments))
+        if call.method.kind is Kind.TOOL:
+            refusal = refusals.tool(call.ident, call.target, state.name, ruling.decision, state.speaking)
+        else:
+            refusal = refusals.method(call.ident, call.method.name, state.name, ruling.decision)
+        state.out.to_host.append(refusal)
+
+    def _prepare(self, call: Call, params: JsonObject) -> bool:
+        """Check `_meta` and retries; True if params were edited."""
+        state = self._state
+        edited = False
+        tags = params.get("_meta")
+        if "_meta" in params:
+            tags = meta.check_request_meta(tags)
+            token = tags.get("progressToken")
+            if token is not None:
+                if not jsonrpc.valid_token(token):
+                    raise Refused("progressToken is neither a string nor an integer")
+                call.token = token
+            edited = meta.strip_own(tags)
+            if "baggage" in tags and not state.ledger.snapshot.observing:
+                del tags["baggage"]
+                edited = True
+        if state.era is Era.MODERN and tags is not None:
+            edited = self._modern(call, params, tags) or edited
+        return edited
+
+    def _modern(self, call: Call, params: JsonObject, tags: JsonObject) -> bool:
+        state = self._state
+        capabilities: JsonObject = tags[meta.CAPABILITIES]
+        edited = self._shrink(capabilities)
+        call.capabilities = capabilities
+        state.logs = state.logs or meta.LOG_LEVEL in tags
+        state.peer_name = state.peer_name or meta.claimed_name(tags.get(meta.CLIENT_INFO))
+        if call.method.asks:
+            call.binding = rounds.binding(call.method.name, call.target, params)
+            state.rounds.admit(call.binding, params)
+        return edited
+
+    def _shrink(self, capabilities: JsonObject) -> bool:
+        """Remove client capabilities that policy denies, so that no server relies on them."""
+        denied = [c for c, m in _CAPABILITY_OF.items() if c in capabilities and not self._state.granted(m)]
+        for capability in denied:
+            del capabilities[capability]
+        return bool(denied)
+
+    def _initialize(self, params: JsonObject) -> None:
+        state = self._state
+        capabilities = params.get("capabilities")
+        if type(capabilities) is not dict or type(params.get("protocolVersion")) is not str:
+            raise Refused("initialize needs protocolVersion and capabilities")
+        self._shrink(capabilities)
+        state.client = capabilities
+        state.peer_name = meta.claimed_name(params.get("clientInfo"))
+        state.opened = True
+
+    def _listen(self, call: Call, params: JsonObject) -> bool:
+        """Reduce the filter of a listen request; True if nothing of it is left and it was answered."""
+        state = self._state
+        wanted, reduced = subscriptions.reduce(state, params)
+        if reduced and not any(wanted.values()):
+            ruling = state.ledger.method("resources/subscribe", "")
+            self._deny(call, ruling, params)
+            return True
+        call.wanted = wanted
+        return False
+
+    def _task(self, name: str, params: JsonObject | None) -> str:
+        if name == "tasks/list":
+            return ""
+        task = (params or {}).get("taskId")
+        if type(task) is not str or task not in self._state.tasks:
+            raise Refused("taskId was not given by this server on this connection")
+        return ""
+
+    def _task_ruling(self, name: str) -> Ruling:
+        """A task follows the decision on the call that made it, unless a rule forbids the method itself."""
+        ledger = self._state.ledger
+        ruling = ledger.method(name, "")
+        return ledger.passed(name) if ruling.decision.rule == "default" else ruling
+
+    # --- eras ----------------------------------------------------------------------------------------------
+
+    def _admit_era(self, ident: MessageId, name: str, params: JsonObject | None) -> None:
+        """Fix the era with the first request, and refuse what belongs to the other one.
+
+        Source: MCP 2026-07-28, basic/versioning. A client that only probed with `server/discover` may still fall
+        back to `initialize` on the same connection.
+
+        Raises:
+            Refused: The request does not fit the era.
+            _AnsweredError: It was answered here, with an error that the specification prescribes.
+        """
+        state = self._state
+        tags = params.get("_meta") if params is not None else None
+        enveloped = type(tags) is dict and meta.VERSION in tags
+        if state.era is None:
+            modern = name != "initialize" and (enveloped or name in _MODERN_ONLY)
+            state.era = Era.MODERN if modern else Era.LEGACY
+        if state.era is Era.MODERN and name == "initialize":
+            if state.locked:
+                self._unsupported(ident, params)
+            state.era = Era.LEGACY
+        if state.era is Era.MODERN:
+            self._admit_modern(ident, name, tags)
+        else:
+            self._admit_legacy(name, enveloped)
+
+    def _admit_modern(self, ident: MessageId, name: str, tags: Json) -> None:
+        if type(tags) is not dict or type(tags.get(meta.VERSION)) is not str:
+            raise Refused("every request of this era carries its protocol version in _meta")
+        if tags[meta.VERSION] not in methods.MODERN_REVISIONS:
+            self._unsupported(ident, {"protocolVersion": tags[meta.VERSION]})
+        if type(tags.get(meta.CAPABILITIES)) is not dict:
+            raise Refused("every request of this era carries clientCapabilities in _meta")
+        if name != "server/discover":
+            self._state.locked = True
+
+    def _admit_legacy(self, name: str, enveloped: bool) -> None:
+        if enveloped:
+            raise Refused("this connection speaks an earlier revision; a modern request does not fit")
+        if name == "initialize":
+            if self._state.opened:
+                raise Refused("this connection is initialized already")
+        elif not self._state.opened and name != "ping":
+            raise Refused("initialize first")
+
+    def _unsupported(self, ident: MessageId, params: JsonObject | None) -> None:
+        requested = (params or {}).get("protocolVersion")
+        data = {"supported": list(methods.MODERN_REVISIONS), "requested": requested}
+        text = "unsupported protocol version on this connection"
+        self._state.out.to_host.append(jsonrpc.error_line(ident, jsonrpc.UNSUPPORTED_VERSION, text, data))
+        self._state.drop(Side.HOST, text, 0)
+        raise _AnsweredError
+
+    # --- notifications and answers -------------------------------------------------------------------------
+
+    def _notification(self, message: JsonObject, size: int) -> None:
+        state = self._state
+        name: str = message["method"]
+        params: JsonObject = message.get("params") or {}
+        if state.era is None or name not in methods.NOTIFICATIONS[state.era, Side.HOST]:
+            state.drop(Side.HOST, "a notification that does not exist here", size)
+            return
+        if name == "notifications/cancelled":
+            passes = self._cancel(params)
+        elif name == "notifications/progress":
+            passes = self._progress(params)
+        elif name == "notifications/tasks/status":
+            passes = "tasks" in state.client
+        elif name == "notifications/roots/list_changed":
+            passes = "roots" in state.client
+        else:
+            passes = state.opened
+        if passes:
+            state.out.to_server.append(encode(message) + b"\n")
+        else:
+            state.drop(Side.HOST, f"{name} about nothing that is in flight", size)
+
+    def _cancel(self, params: JsonObject) -> bool:
+        call = self._state.calls.by_ident(params.get("requestId"))
+        if call is None or call.method.name == "initialize":
+            return False
+        self._state.calls.cancel(call)
+        self._state.out.later.append(self._state.ledger.settled(call, b"cancelled", self._state.now, 0))
+        params["requestId"] = call.number
+        return True
+
+    def _progress(self, params: JsonObject) -> bool:
+        ask = self._state.asks.get(params.get("progressToken"))
+        if ask is None or ask.token is None or not advances(ask, params):
+            return False
+        params["progressToken"] = ask.token
+        return True
+
+    def _answer(self, message: JsonObject, shape: Shape, size: int) -> None:
+        state = self._state
+        ask = state.asks.take(message["id"]) if state.era is Era.LEGACY else None
+        if ask is None:
+            if not state.asks.late(message["id"]):
+                state.drop(Side.HOST, "an answer that nobody asked for", size)
+            return
+        message["id"] = ask.ident
+        status = b"ok" if shape is Shape.RESULT else b"error"
+        if shape is Shape.RESULT and type(task := message["result"].get("task")) is dict:
+            state.remember_task(task.get("taskId"), ask)
+        state.out.later.append(state.ledger.settled(ask, status, state.now, size))
+        state.out.to_server.append(encode(message) + b"\n")
+
+
+class _AnsweredError(Exception):
+    """The request was answered here; nothing more is to be done."""
+
+
+_MODERN_ONLY: Final = frozenset(methods.REQUESTS[Era.MODERN, Side.HOST]) - frozenset(methods.REQUESTS[Era.LEGACY, Side.HOST])
+
+
+def renumbered(message: JsonObject, ident: MessageId, line: bytes) -> bytes:
+    """The message under another id, encoded, with its LF.
+
+    `line` is the message in our own encoding, or empty if it was edited since. Then exchanging the id in a line
+    that begins with the version and the id gives exactly what encoding would.
+    """
+    if len(line) > SPLICE_BYTES and line.isascii():
+        old = b'{"jsonrpc":"2.0","id":%b,' % encode_raw(message["id"])
+        if line.startswith(old):
+            return b'{"jsonrpc":"2.0","id":%b,%b\n' % (encode_raw(ident), memoryview(line)[len(old) :])
+    message["id"] = ident
+    return encode(message) + b"\n"
+
+
+def advances(call: Call, params: JsonObject) -> bool:
+    """Whether a progress notification goes forward; standing still is tolerated, going back is not.
+
+    Source: MCP basic/utilities/progress: the value must increase with each notification.
+    """
+    progress = params.get("progress")
+    if type(progress) not in (int, float) or (call.progress is not None and progress < call.progress):
+        return False
+    call.progress = progress
+    return True

@@ -1,0 +1,93 @@
+"""Record bodies of one connection: the gate's pen.
+
+Decisions on names are remembered together with their encoded members, so that the record of a call costs one
+format operation.
+"""
+
+from __future__ import annotations
+
+from mcpguard import limits
+from mcpguard.audit import record
+from mcpguard.gate.pending import Call
+from mcpguard.model import Decision, Json, Side, Verdict
+from mcpguard.policy.snapshot import Snapshot
+from mcpguard.protocol.strict import encode_raw
+
+_PASSED = Decision(Verdict.ALLOW, "protocol", "part of every connection", "built in")
+_UNKNOWN = Decision(Verdict.DENY, "protocol", "no such method here", "built in")
+
+
+class Ruling:
+    """A decision on one name with what follows from it.
+
+    Attributes:
+        decision: What policy said.
+        allowed: Whether it passes: allowed, or policy only observes.
+        tail: Encoded members of the record of the decision.
+        outcome: Encoded members of the record of the answer.
+    """
+
+    __slots__ = ("allowed", "decision", "outcome", "tail")
+
+    def __init__(self, side: Side, method: str, target: str, decision: Decision, *, observing: bool) -> None:
+        self.decision = decision
+        self.allowed = decision.verdict is Verdict.ALLOW or observing
+        binding = self.allowed == (decision.verdict is Verdict.ALLOW)
+        about = target or None
+        self.tail = record.call_tail(side, method, about, decision.verdict, decision.rule, binding=binding)
+        self.outcome = record.outcome_tail(side, method, about)
+
+
+class Ledger:
+    """Rulings and record bodies under the snapshot that holds now."""
+
+    __slots__ = ("_key", "_prefix", "_tools", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, prefix: bytes, key: bytes) -> None:
+        self._prefix = prefix
+        self._key = key
+        self.snapshot = snapshot
+        self._tools: dict[str, Ruling] = {}
+
+    def change(self, snapshot: Snapshot) -> None:
+        """Rule by another snapshot from now on."""
+        self.snapshot = snapshot
+        self._tools.clear()
+
+    def tool(self, name: str) -> Ruling:
+        """The ruling on a call of a tool; one dictionary look-up after the first."""
+        ruling = self._tools.get(name)
+        if ruling is None:
+            if len(self._tools) >= limits.SNAPSHOT_NAMES:
+                self._tools.clear()
+            decision = self.snapshot.tool(name)
+            ruling = Ruling(Side.HOST, "tools/call", name, decision, observing=self.snapshot.observing)
+            self._tools[name] = ruling
+        return ruling
+
+    def method(self, method: str, target: str = "", side: Side = Side.HOST) -> Ruling:
+        """The ruling on a gated method other than `tools/call`, sent by `side`."""
+        return Ruling(side, method, target, self.snapshot.method(method), observing=self.snapshot.observing)
+
+    def passed(self, method: str, side: Side = Side.HOST) -> Ruling:
+        """The ruling on what belongs to every connection: handshake, ping, lists."""
+        return Ruling(side, method, "", _PASSED, observing=False)
+
+    def unknown(self, method: str, side: Side = Side.HOST) -> Ruling:
+        """The ruling on a method that is not in the table."""
+        return Ruling(side, method, "", _UNKNOWN, observing=False)
+
+    def decided(self, number: int, tail: bytes, arguments: Json) -> bytes:
+        """The record of a decision on a request; `number` is 0 for one that is not forwarded."""
+        if arguments is None:
+            return record.call(self._prefix, number, tail, None, 0)
+        encoded = encode_raw(arguments)
+        return record.call(self._prefix, number, tail, record.digest(self._key, encoded), len(encoded))
+
+    def settled(self, call: Call, status: bytes, now: int, size: int) -> bytes:
+        """The record of how a forwarded request ended; `size` of the answer in bytes."""
+        return record.outcome(self._prefix, call.number, call.tail, status, (now - call.began) // 1000, size)
+
+    def dropped(self, side: Side, reason: str, size: int) -> bytes:
+        """The record of bytes from `side` that were not forwarded."""
+        return record.drop(self._prefix, side, reason, size)

@@ -1,0 +1,138 @@
+"""Requests in flight, one table for each direction.
+
+Rule 1: an id given to the far side is ours, an integer counted from 1, and never given twice.
+Rule 2: an answer counts once, for exactly that integer; everything else is unsolicited.
+
+Source: MCP basic, Requests; security: SDKs match "7", " 7 ", 7.0 to request 7, so owners' ids never travel.
+"""
+
+from __future__ import annotations
+
+from mcpguard import limits
+from mcpguard.model import Json, JsonObject, MessageId
+from mcpguard.protocol.methods import Method
+from mcpguard.protocol.strict import Refused
+
+
+class Call:
+    """One request in flight.
+
+    Attributes:
+        ident: The id its owner chose, type and all.
+        number: The id the far side sees.
+        method: Its row in the method table.
+        target: The tool, prompt or URI it is about.
+        tail: Encoded members of the record of its answer.
+        record: Encoded members of the record of the decision, for a server's request.
+        began: When it was forwarded, monotonic nanoseconds.
+        token: The owner's progress token, None if it gave none.
+        progress: The last progress value seen.
+        listing: For lists, the chain of pages it belongs to.
+        binding: For calls that may answer `input_required`, what a retry must repeat.
+        capabilities: What the client declared when it sent this (modern era).
+        wanted: For `subscriptions/listen`, the notification kinds that were asked for.
+    """
+
+    __slots__ = (
+        "began",
+        "binding",
+        "capabilities",
+        "ident",
+        "listing",
+        "method",
+        "number",
+        "progress",
+        "record",
+        "tail",
+        "target",
+        "token",
+        "wanted",
+    )
+
+    def __init__(self, ident: MessageId, method: Method, target: str, tail: bytes, began: int) -> None:
+        self.ident = ident
+        self.number = 0
+        self.method = method
+        self.target = target
+        self.tail = tail
+        self.began = began
+        self.token: MessageId | None = None
+        self.progress: float | None = None
+        self.record = b""
+        self.listing: object = None
+        self.binding: bytes = b""
+        self.capabilities: JsonObject | None = None
+        self.wanted: JsonObject | None = None
+
+
+class Pending:
+    """The requests of one direction that have no answer yet."""
+
+    __slots__ = ("_by_ident", "_calls", "_late", "_next")
+
+    def __init__(self) -> None:
+        self._calls: dict[int, Call] = {}
+        self._by_ident: dict[MessageId, Call] = {}
+        self._late: dict[int, None] = {}
+        self._next = 1
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def values(self) -> list[Call]:
+        """The calls in flight, in the order they were sent."""
+        return list(self._calls.values())
+
+    def taken(self, ident: MessageId) -> bool:
+        """Whether the owner has a request with this id in flight."""
+        return ident in self._by_ident
+
+    def add(self, call: Call) -> int:
+        """Enter a call and return the number that the far side will see.
+
+        Raises:
+            Refused: Too many requests are in flight.
+        """
+        if len(self._calls) >= limits.PENDING:
+            raise Refused(f"more than {limits.PENDING} requests in flight", ident=call.ident)
+        number = self._next
+        self._next = number + 1
+        call.number = number
+        self._calls[number] = call
+        self._by_ident[call.ident] = call
+        return number
+
+    def get(self, number: Json) -> Call | None:
+        """The call in flight with exactly this number, not a string or float like it."""
+        return self._calls.get(number) if type(number) is int else None
+
+    def by_ident(self, ident: Json) -> Call | None:
+        """The owner's call in flight with exactly this id."""
+        return self._by_ident.get(ident) if type(ident) in (int, str) else None
+
+    def take(self, number: Json) -> Call | None:
+        """Remove and return the call that an answer settles; None if the answer is unsolicited."""
+        if type(number) is not int:
+            return None
+        call = self._calls.pop(number, None)
+        if call is not None:
+            del self._by_ident[call.ident]
+        return call
+
+    def cancel(self, call: Call) -> None:
+        """Forget a call whose owner no longer wants the answer; a late one is recognised as late."""
+        self.take(call.number)
+        if len(self._late) >= limits.ANSWERED:
+            del self._late[next(iter(self._late))]
+        self._late[call.number] = None
+
+    def late(self, number: Json) -> bool:
+        """Whether this answers a cancelled call; true once."""
+        return type(number) is int and self._late.pop(number, self) is None
+
+    def drain(self) -> list[Call]:
+        """Remove and return every call in flight."""
+        calls = list(self._calls.values())
+        self._calls.clear()
+        self._by_ident.clear()
+        return calls

@@ -1,0 +1,57 @@
+"""The words and shapes of a refusal: what the host, the model and the server are told.
+
+Each sentence names the cause and the next step, and nothing internal. Source of the shapes: MCP server/tools,
+Error Handling; protocol revisions differ only in `resultType`.
+"""
+
+from __future__ import annotations
+
+from mcpguard.model import Decision, Era, MessageId
+from mcpguard.protocol import jsonrpc
+
+
+def tool(ident: MessageId, name: str, server: str, decision: Decision, era: Era) -> bytes:
+    """A denied tool: named by its rule where a rule forbids it, unknown where nothing allows it."""
+    if decision.rule == "default":
+        return jsonrpc.error_line(ident, jsonrpc.INVALID_PARAMS, f"Unknown tool: {name}")
+    text = (
+        f'mcpguard refused this call: rule "{decision.rule}" ({decision.origin}) does not let it use the tool "{name}" '
+        f"of {server}. Retrying will not help; a person can look with: mcpguard policy explain {server} {name}"
+    )
+    return jsonrpc.tool_denial(ident, text, era)
+
+
+def method(ident: MessageId, name: str, server: str, decision: Decision) -> bytes:
+    """A denied request of any other method."""
+    text = (
+        f"mcpguard refused {name}: {decision.reason} (rule {decision.rule}, {decision.origin}); "
+        f"a person can look with: mcpguard policy explain {server} {name}"
+    )
+    return jsonrpc.error_line(ident, jsonrpc.POLICY_REFUSED, text, {"rule": decision.rule})
+
+
+def unrecorded(ident: MessageId, reason: str, *, era: Era, is_tool: bool) -> bytes:
+    """A request that policy allows and the audit log cannot hold."""
+    text = f"mcpguard let nothing through: {reason}. Free the log, then call again; see: mcpguard status"
+    if is_tool:
+        return jsonrpc.tool_denial(ident, text, era)
+    return jsonrpc.error_line(ident, jsonrpc.NO_AUDIT, text)
+
+
+def answer(ident: MessageId, fault: str) -> bytes:
+    """A server's answer that may not pass."""
+    return jsonrpc.error_line(ident, jsonrpc.ANSWER_REFUSED, f"mcpguard withheld the server's answer: {fault}")
+
+
+def gone(ident: MessageId) -> bytes:
+    """A request whose server ended."""
+    return jsonrpc.error_line(ident, jsonrpc.SERVER_GONE, "the server ended before it answered")
+
+
+def to_server(ident: MessageId, name: str, reason: str) -> bytes:
+    """A server's request that the host never sees, in the shape that the method has for a no."""
+    if name == "elicitation/create":
+        return jsonrpc.result_line(ident, {"action": "decline"})
+    if name == "sampling/createMessage":
+        return jsonrpc.error_line(ident, jsonrpc.USER_REJECTED, f"sampling refused: {reason}")
+    return jsonrpc.error_line(ident, jsonrpc.METHOD_NOT_FOUND, f"{name} refused: {reason}")

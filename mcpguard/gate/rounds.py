@@ -1,0 +1,93 @@
+"""Calls that ask back: `input_required` and the retries it leads to (revision 2026-07-28, MRTR).
+
+Rule 1: a retry repeats method, target and arguments exactly, or it is another call and may not carry the state.
+Rule 2: a `requestState` is honoured only if this server gave it on this connection for that very call.
+Rule 3: every embedded request is judged like one on the wire.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from mcpguard import limits
+from mcpguard.model import Json, JsonObject
+from mcpguard.protocol.methods import EMBEDDED
+from mcpguard.protocol.strict import Refused, encode_raw
+
+
+def binding(method: str, target: str, params: JsonObject) -> bytes:
+    """What a retry must repeat: a digest of method, target and arguments."""
+    return blake2b(encode_raw([method, target, params.get("arguments")]), digest_size=16).digest()
+
+
+class Rounds:
+    """The states handed out on one connection, and how often each call has asked back."""
+
+    __slots__ = ("_asked", "_states")
+
+    def __init__(self) -> None:
+        self._states: dict[str, bytes] = {}
+        self._asked: dict[bytes, int] = {}
+
+    def admit(self, bound: bytes, params: JsonObject) -> None:
+        """Check a request that may be a retry.
+
+        Raises:
+            Refused: Its `requestState` was not given for this call, or a member has the wrong type.
+        """
+        responses = params.get("inputResponses")
+        if responses is not None and type(responses) is not dict:
+            raise Refused("inputResponses is not an object")
+        if "requestState" not in params:
+            return
+        state = params["requestState"]
+        if type(state) is not str or self._states.get(state) != bound:
+            raise Refused("requestState was not given by this server for this call")
+
+    def asked(self, bound: bytes, result: JsonObject, capabilities: JsonObject) -> str:
+        """Note an `input_required` result; the fault that withholds it, or the empty string.
+
+        Not here: whether policy permits the embedded requests.
+        """
+        requests = result.get("inputRequests")
+        state = result.get("requestState")
+        if requests is None and state is None:
+            return "input_required names neither inputRequests nor requestState"
+        if fault := _requests_fault(requests, capabilities):
+            return fault
+        if state is not None and (type(state) is not str or len(state) > limits.KIB * 64):
+            return "requestState is not a string of reasonable length"
+        rounds = self._asked.get(bound, 0) + 1
+        if rounds > limits.ROUNDS:
+            return f"the server asked back more than {limits.ROUNDS} times for one call"
+        _remember(self._asked, bound, rounds)
+        if state is not None:
+            _remember(self._states, state, bound)
+        return ""
+
+    def completed(self, bound: bytes) -> None:
+        """The call ended; another one like it starts counting afresh."""
+        self._asked.pop(bound, None)
+
+
+def _remember(table: dict[Json, Json], key: Json, value: Json) -> None:
+    if key not in table and len(table) >= limits.STATES:
+        del table[next(iter(table))]
+    table[key] = value
+
+
+def _requests_fault(requests: Json, capabilities: JsonObject) -> str:
+    if requests is None:
+        return ""
+    if type(requests) is not dict:
+        return "inputRequests is not an object"
+    for request in requests.values():
+        name = request.get("method") if type(request) is dict else None
+        method = EMBEDDED.get(name) if type(name) is str else None
+        if method is None:
+            return "an embedded request other than elicitation, sampling and roots"
+        if method.needs not in capabilities:
+            return f"the client did not declare {method.needs}"
+        if type(request.get("params", {})) is not dict:
+            return "params of an embedded request is not an object"
+    return ""

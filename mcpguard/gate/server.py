@@ -1,0 +1,404 @@
+"""Messages from the server: the half of the gate that decides what a host gets to see.
+
+Rule 1: an answer belongs to exactly one request in flight, or it is dropped and recorded.
+Rule 2: every request of the host gets one answer: if the server's may not pass, ours takes its place.
+Rule 3: a server's own requests, on the wire or inside a result, are judged like calls.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from mcpguard import limits
+from mcpguard.gate import refusals, subscriptions
+from mcpguard.gate.host import advances, renumbered
+from mcpguard.gate.pending import Call
+from mcpguard.gate.state import State
+from mcpguard.model import Era, Json, JsonObject, MessageId, Side
+from mcpguard.protocol import jsonrpc, meta, methods, neutral, views
+from mcpguard.protocol.jsonrpc import Shape
+from mcpguard.protocol.methods import Kind, Method
+from mcpguard.protocol.strict import Refused, decode, encode
+
+_COMPLETE = "complete"
+_URL_ELICITATION = -32042
+_SECOND = 1_000_000_000
+
+
+class ServerSide:
+    """Judges lines from the server."""
+
+    __slots__ = ("_bad", "_notices", "_second", "_state")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._bad = 0
+        self._second = 0
+        self._notices = 0
+
+    def line(self, line: bytes) -> None:
+        """Judge one line, without its LF."""
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        if not line or line.isspace():
+            return
+        try:
+            value, canonical = decode(line)
+            if type(value) is dict:
+                self._message(value, line, canonical)
+            else:
+                self._batch(value, line)
+        except Refused as refused:
+            self._refuse(refused, line)
+
+    def _refuse(self, refused: Refused, line: bytes) -> None:
+        state = self._state
+        state.drop(Side.SERVER, refused.message, len(line))
+        call = state.calls.take(refused.ident)
+        if call is not None:
+            self._withhold(call, refused.message)
+        elif b"{" in line or b"[" in line:
+            self._bad += 1
+            if self._bad > limits.BAD_SERVER_LINES:
+                state.out.closing = "the server keeps printing lines that are not MCP messages"
+
+    def _batch(self, value: Json, line: bytes) -> None:
+        if type(value) is not list or self._state.revision != methods.BATCH_REVISION:
+            raise Refused("a message is a JSON object")
+        for element in jsonrpc.batch_elements(value):
+            try:
+                self._message(element, line, canonical=False)
+            except Refused as refused:
+                self._refuse(refused, line)
+
+    def _message(self, message: JsonObject, line: bytes, canonical: bool) -> None:
+        match jsonrpc.shape(message):
+            case Shape.RESULT:
+                self._result(message, line, canonical)
+            case Shape.ERROR:
+                self._error(message, line)
+            case Shape.NOTIFICATION:
+                self._notification(message, line)
+            case Shape.REQUEST:
+                self._request(message, line)
+
+    # --- answers -------------------------------------------------------------------------------------------
+
+    def _taken(self, message: JsonObject, size: int) -> Call | None:
+        state = self._state
+        call = state.calls.take(message["id"])
+        if call is None:
+            reason = "a late answer" if state.calls.late(message["id"]) else "an answer that nobody asked for"
+            state.drop(Side.SERVER, reason, size)
+        return call
+
+    def _withhold(self, call: Call, fault: str) -> None:
+        state = self._state
+        state.out.to_host.append(refusals.answer(call.ident, fault))
+        state.out.later.append(state.ledger.settled(call, b"refused", state.now, 0))
+
+    def _result(self, message: JsonObject, line: bytes, canonical: bool) -> None:
+        state = self._state
+        call = self._taken(message, len(line))
+        if call is None:
+            return
+        result: JsonObject = message["result"]
+        edited, fault = self._judged(call, result)
+        if fault:
+            self._withhold(call, fault)
+            return
+        tags = result.get("_meta")
+        if type(tags) is dict and meta.strip_own(tags):
+            edited = True
+        if state.ledger.snapshot.neutralise and neutral.suspicious(line):
+            neutral.neutralise(result)
+            edited = True
+        status = b"tool_error" if result.get("isError") is True else b"ok"
+        state.out.later.append(state.ledger.settled(call, status, state.now, len(line)))
+        state.out.to_host.append(renumbered(message, call.ident, line if canonical and not edited else b""))
+
+    def _judged(self, call: Call, result: JsonObject) -> tuple[bool, str]:
+        """Whether a result was edited, and the fault that withholds it."""
+        state = self._state
+        kind = result.get("resultType") if state.era is Era.MODERN else None
+        if kind is not None and kind != _COMPLETE:
+            return False, self._open_ended(call, kind, result)
+        match call.method.kind:
+            case Kind.TOOL:
+                self._made_task(call, result.get("task"))
+                return False, self._content(call.method.name, result)
+            case Kind.LIST:
+                return self._page(call, result)
+            case Kind.HANDSHAKE:
+                return False, self._greeted(call, result)
+            case Kind.TASK:
+                return self._task(call, result)
+            case Kind.LISTEN:
+                tags = result.get("_meta")
+                if type(tags) is dict and meta.SUBSCRIPTION in tags:
+                    tags[meta.SUBSCRIPTION] = call.ident
+                return True, ""
+            case _:
+                return False, self._content(call.method.name, result)
+
+    def _content(self, method: str, result: JsonObject) -> str:
+        return "" if self._state.ledger.snapshot.observing else views.result_fault(method, result)
+
+    def _open_ended(self, call: Call, kind: Json, result: JsonObject) -> str:
+        """Judge a modern result that is not complete."""
+        state = self._state
+        capabilities = call.capabilities or {}
+        if kind == "input_required" and call.method.asks:
+            return self._asks_back(call, result, capabilities)
+        extensions = capabilities.get("extensions")
+        if kind == "task" and call.method.kind is Kind.TOOL and type(extensions) is dict:
+            if meta.TASKS_EXTENSION in extensions:
+                state.remember_task(result.get("taskId"), call)
+                return ""
+            return "a task, and the client did not declare the tasks extension"
+        return f"resultType {str(kind)[:40]!a} does not belong to {call.method.name}"
+
+    def _asks_back(self, call: Call, result: JsonObject, capabilities: JsonObject) -> str:
+        state = self._state
+        if fault := state.rounds.asked(call.binding, result, capabilities):
+            return fault
+        return self._embedded(result.get("inputRequests") or {})
+
+    def _embedded(self, requests: JsonObject) -> str:
+        """The fault of the first embedded request that policy or decency refuses."""
+        state = self._state
+        for request in requests.values():
+            ruling = state.ledger.method(request["method"], "", Side.SERVER)
+            state.out.later.append(state.ledger.decided(0, ruling.tail, request.get("params")))
+            if not ruling.allowed:
+                return f"it asks for {request['method']}, which rule {ruling.decision.rule} refuses"
+            if fault := ask_fault(request["method"], request.get("params") or {}):
+                return fault
+        return ""
+
+    def _made_task(self, call: Call, task: Json) -> None:
+        if type(task) is dict:
+            self._state.remember_task(task.get("taskId"), call)
+        elif call.binding:
+            self._state.rounds.completed(call.binding)
+
+    def _task(self, call: Call, result: JsonObject) -> tuple[bool, str]:
+        state = self._state
+        tasks = result.get("tasks")
+        if call.method.name == "tasks/list" and type(tasks) is list:
+            known = [task for task in tasks if type(task) is dict and task.get("taskId") in state.tasks]
+            result["tasks"] = known
+            return len(known) != len(tasks), ""
+        requests = result.get("inputRequests")
+        if type(requests) is dict and (fault := self._embedded_shape(requests)):
+            return False, fault
+        inner = result.get("result")
+        return False, self._content("tasks/result", inner if type(inner) is dict else result)
+
+    def _embedded_shape(self, requests: JsonObject) -> str:
+        for request in requests.values():
+            if type(request) is not dict or request.get("method") not in methods.EMBEDDED:
+                return "an embedded request other than elicitation, sampling and roots"
+            if type(request.get("params", {})) is not dict:
+                return "params of an embedded request is not an object"
+        return self._embedded(requests)
+
+    def _page(self, call: Call, result: JsonObject) -> tuple[bool, str]:
+        state = self._state
+        chain = call.listing
+        page = state.listing.answer(call.method, chain, result, state.ledger.snapshot, state.speaking)  # type: ignore[arg-type]
+        for finding in page.findings:
+            state.drop(Side.SERVER, finding, 0)
+        return page.edited, page.fault
+
+    def _greeted(self, call: Call, result: JsonObject) -> str:
+        """Read the answer to `initialize` or `server/discover`."""
+        state = self._state
+        info = result.get("serverInfo")
+        if call.method.name == "initialize":
+            revision = result.get("protocolVersion")
+            if revision not in methods.LEGACY_REVISIONS:
+                state.opened = False
+                return "the server answered initialize with a revision that mcpguard does not know"
+            state.revision = revision
+        else:
+            tags = result.get("_meta")
+            info = tags.get("io.modelcontextprotocol/serverInfo") if type(tags) is dict else info
+        state.server_name = meta.claimed_name(info)
+        return ""
+
+    def _error(self, message: JsonObject, line: bytes) -> None:
+        state = self._state
+        call = self._taken(message, len(line))
+        if call is None:
+            return
+        error: JsonObject = message["error"]
+        if call.method.name == "initialize":
+            state.opened = False
+        if error["code"] == _URL_ELICITATION and not state.granted("elicitation/create"):
+            self._withhold(call, "it asks to open a page, which policy refuses")
+            return
+        if state.ledger.snapshot.neutralise and neutral.suspicious(line):
+            neutral.neutralise(error)
+        state.out.later.append(state.ledger.settled(call, b"error", state.now, len(line)))
+        state.out.to_host.append(renumbered(message, call.ident, b""))
+
+    # --- requests ------------------------------------------------------------------------------------------
+
+    def _request(self, message: JsonObject, line: bytes) -> None:
+        state = self._state
+        ident: MessageId = message["id"]
+        name: str = message["method"]
+        if state.era is not Era.LEGACY:
+            state.drop(Side.SERVER, "a request from a server, which this era does not have", len(line))
+            state.out.closing = "the server sent a request, which its protocol revision forbids"
+            return
+        method = methods.REQUESTS[Era.LEGACY, Side.SERVER].get(name)
+        if method is None:
+            self._decline(ident, name, "no such method in this direction", len(line))
+            return
+        try:
+            call = self._asked(message, method)
+        except Refused as refused:
+            self._decline(ident, name, refused.message, len(line))
+            return
+        number = state.asks.add(call)
+        state.out.records.append(state.ledger.decided(number, call.record, message.get("params")))
+        if call.token is not None:
+            message["params"]["_meta"]["progressToken"] = number
+        message["id"] = number
+        state.out.guard(Side.HOST, number, encode(message) + b"\n")
+
+    def _asked(self, message: JsonObject, method: Method) -> Call:
+        """A server's request that may reach the host.
+
+        Raises:
+            Refused: The client did not declare it, policy denies it, or it asks for what nobody may.
+        """
+        state = self._state
+        params: JsonObject = message.get("params") or {}
+        if state.asks.taken(message["id"]):
+            raise Refused("this id is in flight already")
+        if method.needs and method.needs not in state.client:
+            raise Refused(f"the client did not declare {method.needs}")
+        ledger = state.ledger
+        gated = method.kind is Kind.GATED
+        ruling = ledger.method(method.name, "", Side.SERVER) if gated else ledger.passed(method.name, Side.SERVER)
+        if not ruling.allowed:
+            raise Refused(f"rule {ruling.decision.rule}: {ruling.decision.reason}")
+        if method.kind is Kind.GATED and (fault := ask_fault(method.name, params)):
+            raise Refused(fault)
+        if method.kind is Kind.TASK and "taskId" in params and params["taskId"] not in state.tasks:
+            raise Refused("taskId was not given on this connection")
+        call = Call(message["id"], method, "", ruling.outcome, state.now)
+        call.record = ruling.tail
+        tags = params.get("_meta")
+        if type(tags) is dict:
+            meta.strip_own(tags)
+            if jsonrpc.valid_token(tags.get("progressToken")):
+                call.token = tags["progressToken"]
+        return call
+
+    def _decline(self, ident: MessageId, name: str, reason: str, size: int) -> None:
+        state = self._state
+        state.counts["denied"] += 1
+        state.drop(Side.SERVER, f"{name[: limits.NAME_CHARS]}: {reason}", size)
+        state.out.to_server.append(refusals.to_server(ident, name[: limits.NAME_CHARS], reason))
+
+    # --- notifications -------------------------------------------------------------------------------------
+
+    def _notification(self, message: JsonObject, line: bytes) -> None:
+        state = self._state
+        name: str = message["method"]
+        params: JsonObject = message.get("params") or {}
+        if name not in methods.NOTIFICATIONS[state.speaking, Side.SERVER]:
+            state.drop(Side.SERVER, "a notification that does not exist here", len(line))
+            return
+        if not self._belongs(name, params):
+            state.drop(Side.SERVER, f"{name} that belongs to nothing in flight", len(line))
+            return
+        if state.ledger.snapshot.neutralise and neutral.suspicious(line):
+            neutral.neutralise(params)
+        state.out.to_host.append(encode(message) + b"\n")
+
+    def _belongs(self, name: str, params: JsonObject) -> bool:
+        state = self._state
+        if name == "notifications/progress":
+            return self._progress(params)
+        if name == "notifications/cancelled":
+            return self._cancelled(params)
+        if state.era is Era.MODERN:
+            if name == "notifications/message":
+                return state.logs
+            if subscriptions.owner(state, name, params) is None:
+                return False
+        if name == "notifications/resources/updated" and not state.granted("resources/subscribe"):
+            return False
+        if name in ("notifications/tasks", "notifications/tasks/status"):
+            return params.get("taskId") in state.tasks
+        return not name.endswith(("list_changed", "updated")) or self._within_rate()
+
+    def _within_rate(self) -> bool:
+        if self._state.now - self._second > _SECOND:
+            self._second = self._state.now
+            self._notices = 0
+        self._notices += 1
+        return self._notices <= limits.NOTICES_PER_SECOND
+
+    def _progress(self, params: JsonObject) -> bool:
+        state = self._state
+        token = params.get("progressToken")
+        call = state.calls.get(token)
+        if call is None and type(token) is int:
+            call = state.loose.get(token)
+        if call is None or call.token is None or not advances(call, params):
+            return False
+        params["progressToken"] = call.token
+        return True
+
+    def _cancelled(self, params: JsonObject) -> bool:
+        state = self._state
+        if state.era is Era.LEGACY:
+            ask = state.asks.by_ident(params.get("requestId"))
+            if ask is None:
+                return False
+            state.asks.cancel(ask)
+            params["requestId"] = ask.number
+            return True
+        call = state.calls.get(params.get("requestId"))
+        if call is None or call.method.kind is not Kind.LISTEN:
+            return False
+        state.calls.cancel(call)
+        params["requestId"] = call.ident
+        return True
+
+
+def ask_fault(name: str, params: JsonObject) -> str:
+    """Why a server's request may not reach a person or a model whatever policy says, or the empty string.
+
+    Source: MCP client/elicitation, Safe URL Handling and form mode (no secrets); client/sampling (no context of
+    other servers without the capability).
+    """
+    if name == "elicitation/create" and params.get("mode") == "url":
+        return _url_fault(params.get("url"))
+    if name == "elicitation/create":
+        schema = params.get("requestedSchema")
+        properties = schema.get("properties") if type(schema) is dict else None
+        names = properties if type(properties) is dict else {}
+        secret = any(word in key.lower() for key in names for word in ("password", "passwd", "secret"))
+        return "a form must not ask for secrets" if secret else ""
+    return ""
+
+
+def _url_fault(url: Json) -> str:
+    if type(url) is not str or len(url) > limits.URI_CHARS or not url.isprintable():
+        return "the page to open is not a URL"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the page to open is not a URL"
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        return "a page to open is https"
+    if parts.username is not None or parts.password is not None:
+        return "the page to open hides its host behind user information"
+    return ""

@@ -1,0 +1,80 @@
+"""What one guarded connection knows about itself."""
+
+from __future__ import annotations
+
+from mcpguard import limits
+from mcpguard.gate.ledger import Ledger
+from mcpguard.gate.listing import Listing
+from mcpguard.gate.outbox import Outbox
+from mcpguard.gate.pending import Call, Pending
+from mcpguard.gate.rounds import Rounds
+from mcpguard.model import Era, JsonObject, Side
+
+
+class State:
+    """Shared by the two halves of a gate; only they touch it.
+
+    Attributes:
+        era: Fixed by the first message of the host; `server/discover` alone does not lock it.
+        locked: A modern request other than `server/discover` was forwarded.
+        opened: `initialize` was forwarded (legacy).
+        revision: The revision that `initialize` negotiated, empty before.
+        client: Capabilities that the client declared in `initialize`.
+        calls: Requests of the host in flight.
+        asks: Requests of the server in flight (legacy).
+        tasks: Task ids that this server gave on this connection.
+        loose: Calls that ended in a task and whose progress may go on, by number.
+        logs: Some request of this connection opted in to log notifications (modern).
+        counts: For `status`: requests allowed, refused; lines dropped.
+    """
+
+    __slots__ = (
+        "asks", "calls", "client", "counts", "era", "ledger", "listing", "locked", "logs", "loose", "name",
+        "now", "opened", "out", "peer_name", "revision", "rounds", "server_name", "tasks",
+    )  # fmt: skip
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        self.ledger = ledger
+        self.name = name
+        self.era: Era | None = None
+        self.locked = False
+        self.opened = False
+        self.revision = ""
+        self.client: JsonObject = {}
+        self.calls = Pending()
+        self.asks = Pending()
+        self.tasks: dict[str, None] = {}
+        self.loose: dict[int, Call] = {}
+        self.logs = False
+        self.listing = Listing()
+        self.rounds = Rounds()
+        self.counts = {"allowed": 0, "denied": 0, "dropped": 0}
+        self.peer_name = ""
+        self.server_name = ""
+        self.now = 0
+        self.out = Outbox()
+
+    @property
+    def speaking(self) -> Era:
+        """The era, legacy before anything was said."""
+        return self.era or Era.LEGACY
+
+    def drop(self, side: Side, reason: str, size: int) -> None:
+        """Record bytes that are not forwarded."""
+        self.counts["dropped"] += 1
+        self.out.later.append(self.ledger.dropped(side, reason, size))
+
+    def remember_task(self, task: object, call: Call) -> None:
+        """Note a task id that the server gave, and keep the progress of its call alive."""
+        if type(task) is str:
+            if len(self.tasks) >= limits.TASKS:
+                del self.tasks[next(iter(self.tasks))]
+            self.tasks[task] = None
+        if call.token is not None:
+            if len(self.loose) >= limits.TASKS:
+                del self.loose[next(iter(self.loose))]
+            self.loose[call.number] = call
+
+    def granted(self, method: str) -> bool:
+        """Whether policy lets a gated method pass now."""
+        return self.ledger.method(method, "").allowed

@@ -1,0 +1,83 @@
+"""`subscriptions/listen`: what was asked for, what may be had, and whose notification is whose.
+
+Source: MCP revision 2026-07-28, basic/utilities/subscriptions: the acknowledgement comes first, then only the
+kinds that were honoured, each tagged with the id of the listen request, same JSON type.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcpguard import limits
+from mcpguard.gate.pending import Call
+from mcpguard.gate.state import State
+from mcpguard.model import Json, JsonObject
+from mcpguard.protocol import jsonrpc, meta
+from mcpguard.protocol.strict import Refused
+
+_KINDS: Final = {
+    "notifications/tools/list_changed": "toolsListChanged",
+    "notifications/prompts/list_changed": "promptsListChanged",
+    "notifications/resources/list_changed": "resourcesListChanged",
+    "notifications/resources/updated": "resourceSubscriptions",
+    "notifications/tasks": "taskIds",
+}
+
+
+def reduce(state: State, params: JsonObject) -> tuple[JsonObject, bool]:
+    """The filter that may be forwarded, edited in place to what policy grants, and whether it was edited.
+
+    Raises:
+        Refused: The filter is malformed.
+    """
+    wanted = params.get("notifications")
+    if type(wanted) is not dict:
+        raise Refused("subscriptions/listen needs notifications, an object")
+    edited = False
+    uris = wanted.get("resourceSubscriptions")
+    if uris is not None:
+        if type(uris) is not list or not all(type(uri) is str and len(uri) <= limits.URI_CHARS for uri in uris):
+            raise Refused("resourceSubscriptions is not a list of URIs")
+        if uris and not state.granted("resources/subscribe"):
+            del wanted["resourceSubscriptions"]
+            edited = True
+    tasks = wanted.get("taskIds")
+    if tasks is not None:
+        if type(tasks) is not list:
+            raise Refused("taskIds is not a list")
+        known = [task for task in tasks if type(task) is str and task in state.tasks]
+        edited = edited or len(known) != len(tasks)
+        wanted["taskIds"] = known
+    return wanted, edited
+
+
+def owner(state: State, method: str, params: Json) -> Call | None:
+    """The listen request that a notification belongs to, its tag replaced by the host's own id.
+
+    None if it names no living subscription, or a kind that this subscription did not ask for.
+    """
+    tags = params.get("_meta") if type(params) is dict else None
+    call = state.calls.get(tags.get(meta.SUBSCRIPTION)) if type(tags) is dict else None
+    if call is None or call.wanted is None:
+        return None
+    kind = _KINDS.get(method)
+    if kind is not None and not call.wanted.get(kind):
+        return None
+    tags[meta.SUBSCRIPTION] = call.ident
+    return call
+
+
+def announce(state: State) -> None:
+    """Tell the host that its visible lists changed, in the way its era has for it."""
+    if state.speaking.value == "legacy":
+        for holds in sorted(state.listing.shown):
+            kind = "resources" if holds.startswith("resource") else holds
+            line = jsonrpc.notification_line(f"notifications/{kind}/list_changed")
+            if line not in state.out.to_host:
+                state.out.to_host.append(line)
+        return
+    for call in state.calls.values():
+        for method, kind in _KINDS.items():
+            if call.wanted is not None and method.endswith("list_changed") and call.wanted.get(kind):
+                params = {"_meta": {meta.SUBSCRIPTION: call.ident}}
+                state.out.to_host.append(jsonrpc.notification_line(method, params))

@@ -1,0 +1,113 @@
+"""Descriptors that a shim passed: what they must be before the daemon reads or writes one.
+
+Refused is what could block the daemon, be something other than it seems, or belong to the daemon itself: regular
+files, terminals and devices on stdin and stdout, listening sockets, O_PATH handles, wrong access modes.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import socket
+import stat
+import sys
+from typing import Final
+
+from mcpguard.errors import PeerError
+
+_O_PATH: Final = getattr(os, "O_PATH", 0)
+_CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_ROOM: Final = 8
+
+
+def receive(sock: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    """One read from a non-blocking socket, with the descriptors that came along. The caller closes them.
+
+    Raises:
+        BlockingIOError: Nothing is there yet.
+        PeerError: More descriptors than anybody needs; all of them were closed.
+    """
+    room = socket.CMSG_SPACE(_ROOM * array.array("i").itemsize)
+    data, ancillary, flags, _ = sock.recvmsg(size, room, _CLOEXEC)
+    found: list[int] = []
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers = array.array("i")
+            numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+            found.extend(numbers)
+    if flags & socket.MSG_CTRUNC or len(found) > _ROOM:
+        close_all(found)
+        raise PeerError("too many descriptors were passed")
+    return data, found
+
+
+def close_all(descriptors: list[int]) -> None:
+    """Close descriptors, each exactly once."""
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+def check_stdio(descriptors: list[int], own: frozenset[tuple[int, int]]) -> None:
+    """Whether three descriptors can serve as a server's stdin, stdout and stderr.
+
+    Args:
+        descriptors: In that order.
+        own: Device and inode of the daemon's own sockets.
+
+    Raises:
+        PeerError: One of them cannot; the sentence says which and why.
+    """
+    if len(descriptors) != 3:
+        raise PeerError(f"three descriptors are needed, {len(descriptors)} were passed")
+    names = ("stdin", "stdout", "stderr")
+    infos = [os.fstat(fd) for fd in descriptors]
+    for name, fd, info in zip(names, descriptors, infos, strict=True):
+        if (info.st_dev, info.st_ino) in own:
+            raise PeerError(f"{name} is a socket of mcpguard itself")
+        _check_access(name, fd, info)
+    if not stat.S_ISSOCK(infos[0].st_mode) and os.path.samestat(infos[0], infos[1]):
+        raise PeerError("stdin and stdout are the same pipe")
+
+
+def _check_access(name: str, fd: int, info: os.stat_result) -> None:
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if _O_PATH and flags & _O_PATH:
+        raise PeerError(f"{name} is not open for reading or writing")
+    mode = flags & os.O_ACCMODE
+    if stat.S_ISSOCK(info.st_mode):
+        _check_socket(name, fd)
+    elif stat.S_ISFIFO(info.st_mode):
+        if mode == (os.O_WRONLY if name == "stdin" else os.O_RDONLY):
+            raise PeerError(f"{name} is the wrong end of a pipe")
+    elif name != "stderr":
+        kind = "a terminal" if os.isatty(fd) else "neither a pipe nor a socket"
+        raise PeerError(f"{name} is {kind}", hint="mcpguard run is started by an agent host, which speaks MCP to it")
+    elif mode == os.O_RDONLY or not (stat.S_ISCHR(info.st_mode) or stat.S_ISREG(info.st_mode)):
+        raise PeerError("stderr cannot be written to")
+
+
+def _check_socket(name: str, fd: int) -> None:
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM or listening:
+            raise PeerError(f"{name} is not a connected Unix stream socket")
+
+
+def private_pipe(fd: int, *, writing: bool) -> int:
+    """A non-blocking descriptor of our own for a passed pipe; `fd` is closed.
+
+    O_NONBLOCK belongs to the open file, which the host's other processes may share; opening the pipe anew gives an
+    open file that is ours alone. Where that cannot be done (no /proc), the shared one is used.
+    """
+    flags = (os.O_WRONLY if writing else os.O_RDONLY) | os.O_NONBLOCK | os.O_CLOEXEC
+    if sys.platform == "linux":
+        try:
+            fresh = os.open(f"/proc/self/fd/{fd}", flags)
+        except OSError:
+            os.set_blocking(fd, False)
+            return fd
+        os.close(fd)
+        return fresh
+    os.set_blocking(fd, False)
+    return fd

@@ -1,0 +1,46 @@
+"""Where mcpguard keeps what: one function a place. Nothing is created here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from mcpguard.system.rundir import runtime_directory
+
+
+def runtime_dir() -> Path:
+    """Directory of the sockets and the lock."""
+    return Path(runtime_directory())
+
+
+def run_socket() -> Path:
+    """The socket of shims."""
+    return runtime_dir() / "run.sock"
+
+
+def admin_socket() -> Path:
+    """The socket of people: status, policy, approvals."""
+    return runtime_dir() / "admin.sock"
+
+
+def state_dir() -> Path:
+    """What must survive a restart. `MCPGUARD_STATE_DIR`, else the platform's place (XDG_STATE_HOME on Linux)."""
+    named = os.environ.get("MCPGUARD_STATE_DIR")
+    return Path(named) if named else platformdirs.user_state_path("mcpguard", appauthor=False)
+
+
+def audit_dir() -> Path:
+    """The audit log."""
+    return state_dir() / "audit"
+
+
+def policy_dir() -> Path:
+    """The policy that was applied last, and the one before."""
+    return state_dir() / "policy"
+
+
+def daemon_log() -> Path:
+    """What a daemon that was started on demand has to say to a developer."""
+    return state_dir() / "daemon.log"

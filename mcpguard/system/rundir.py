@@ -1,0 +1,36 @@
+"""Where the sockets are: the one rule, for the daemon and for the shim.
+
+`MCPGUARD_RUNTIME_DIR`; else `/run/user/UID/mcpguard` where the system has made `/run/user/UID` for us; else
+`~/.local/state/mcpguard/run`. XDG_RUNTIME_DIR is not asked, because hosts drop it and both sides must agree.
+
+Imports the interpreter's own C modules only: the shim needs it at every start.
+"""
+
+import posix
+import pwd
+import sys
+
+MAX_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
+"""Bytes of a Unix socket's path, without the final NUL (unix(7))."""
+
+
+def runtime_directory() -> str:
+    """The directory of the sockets; it need not exist yet."""
+    named = posix.environ.get(b"MCPGUARD_RUNTIME_DIR")
+    if named:
+        return named.decode("utf-8", "surrogateescape")
+    system = f"/run/user/{posix.getuid()}"
+    try:
+        if posix.stat(system).st_uid == posix.getuid():
+            return system + "/mcpguard"
+    except OSError:
+        pass  # not every system has it: the next place is as good
+    return home() + "/.local/state/mcpguard/run"
+
+
+def home() -> str:
+    """HOME if it is set to an absolute path, else what the user database says."""
+    named = posix.environ.get(b"HOME", b"")
+    if named.startswith(b"/"):
+        return named.decode("utf-8", "surrogateescape")
+    return pwd.getpwuid(posix.getuid()).pw_dir
