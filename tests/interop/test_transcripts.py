@@ -1,0 +1,42 @@
+"""Real clients and real servers: what they say to each other is the same with the guard in between."""
+
+import difflib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from harness import Run, run
+from scenarios import matrix
+from transcript import LISTS, MAX_TTL_MS, compare_text, parse
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.mark.parametrize(("client", "mode", "server", "scenario"), matrix())
+def test_same_through_the_guard(client, mode, server, scenario, wrapper, guarded, env, tmp_path: Path):
+    # The names of the directories have the same length: sizes of what the server returns do not differ.
+    with ThreadPoolExecutor(2) as pool:
+        direct, wrapped = pool.map(
+            lambda how: run(client, mode, server, scenario, wrapper=how[0], directory=tmp_path / how[1], env=env),
+            [([], "run-1"), (wrapper, "run-2")],
+        )
+    expected, found = compare_text(direct), compare_text(wrapped)
+    difference = list(difflib.unified_diff(expected, found, "direct", "wrapped", lineterm="", n=4))
+    assert not difference, "\n".join(line[:400] for line in difference[:200])
+    if guarded:
+        check_lists(wrapped)
+
+
+def check_lists(wrapped: Run) -> None:
+    """No list that a guard has passed may be shared, or kept for long."""
+    methods = {}
+    for record in wrapped.records:
+        if "wire" not in record:
+            continue
+        message = parse(record["raw"])
+        if record["wire"] == "sent" and "method" in message:
+            methods[message.get("id")] = message["method"]
+        result = message.get("result", {})
+        if methods.get(message.get("id")) in LISTS and "cacheScope" in result:
+            assert result["cacheScope"] == "private"
+            assert result["ttlMs"] <= MAX_TTL_MS
