@@ -1,0 +1,47 @@
+"""What applying a policy changes, in words for the person who applies it and for the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from mcpguard.model import Verdict
+from mcpguard.policy.rules import Rule, RuleSet
+
+_NAMED: Final = 20
+
+
+def describe(old: RuleSet, new: RuleSet) -> list[str]:
+    """One line for each kind of change; empty if both say the same. Moving a rule changes nothing.
+
+    For the first policy of all, `old` is `builtin.OBSERVE_RULES`.
+    """
+    lines = []
+    if old.mode is not new.mode:
+        lines.append(f"mode: {old.mode.value} -> {new.mode.value}")
+    if old.neutralise is not new.neutralise:
+        lines.append(f"text: {_text(old)} -> {_text(new)}")
+    before = {rule.id: rule for rule in old.rules}
+    after = {rule.id: rule for rule in new.rules}
+    kept = before.keys() & after.keys()
+    lines += _named("added", (rule for rule in new.rules if rule.id not in before))
+    lines += _named("removed", (rule for rule in old.rules if rule.id not in after))
+    lines += _named("changed", (after[name] for name in kept if not after[name].same_as(before[name])))
+    return lines
+
+
+def effect_word(rule: Rule) -> str:
+    """The word that stands in the file for the effect of a rule."""
+    return "deny" if rule.effect is Verdict.DENY else "allow"
+
+
+def _text(ruleset: RuleSet) -> str:
+    return "neutralise" if ruleset.neutralise else "as-is"
+
+
+def _named(what: str, rules: Iterable[Rule]) -> list[str]:
+    names = [f"{rule.id} ({effect_word(rule)})" for rule in sorted(rules, key=lambda rule: rule.id)]
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return [f"{what}: {', '.join(names[:_NAMED])}{more}"]

@@ -1,0 +1,195 @@
+"""Where is the applied policy, and how does a new one take its place?
+
+Four files in one directory, owner only: `active.toml` (the bytes as applied), `active.json` (where they came
+from, their digest, when), `previous.toml` (what was active before), and for a moment `.new`.
+
+Rule 1: what is stored is what `policy.document` accepts; it is read again, in full, at every load.
+Rule 2: a damaged store is an error, never an absent policy: absent means watching only.
+Rule 3: `active.json` commits. If a crash leaves the new bytes beside the old `active.json`, then `previous.toml`
+still holds the bytes that it speaks of, and they are the policy.
+
+Decided:
+    *A lock on the directory* around reading and writing, so that two people applying at once cannot mix their
+    files; rejected: a lock file, which outlives its owner and must be explained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mcpguard import limits
+from mcpguard.errors import ConfigError, PeerError
+from mcpguard.policy.document import digest, parse
+from mcpguard.policy.rules import RuleSet
+from mcpguard.system.files import private_directory
+
+_ACTIVE: Final = "active.toml"
+_STATE: Final = "active.json"
+_PREVIOUS: Final = "previous.toml"
+_NEW: Final = ".new"
+
+
+class Applied(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known about the policy in force.
+
+    Attributes:
+        source: The file it was read from, as the person who applied it named it.
+        digest: `RuleSet.digest` of the stored bytes.
+        applied_at: When, RFC 3339 in UTC.
+    """
+
+    source: str
+    digest: str
+    applied_at: str
+
+
+class PolicyStore:
+    """The applied policy in `directory`, which need not exist before the first `apply`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def load(self) -> RuleSet | None:
+        """The policy in force; None if none was ever applied.
+
+        Raises:
+            ConfigError: The store is damaged, cannot be read, or others may write to it.
+        """
+        current = self.current()
+        return current[1] if current else None
+
+    def current(self) -> tuple[Applied, RuleSet] | None:
+        """The policy in force and where it comes from; None if none was ever applied.
+
+        Raises:
+            ConfigError: As for `load`.
+        """
+        try:
+            with self._locked(fcntl.LOCK_SH) as directory:
+                return self._committed(directory)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable("read", error) from error
+
+    def apply(self, data: bytes, source: str, *, now: float | None = None) -> RuleSet:
+        """Put `data` in force and keep what was in force as `previous.toml`; all of it or nothing.
+
+        `source` is the name that explanations will show; `now` is Unix time, the clock's if None. Applying the
+        bytes that are in force renews source and time only.
+
+        Raises:
+            ConfigError: `data` is not a valid policy, or the store cannot be written; nothing has changed.
+        """
+        source = source.encode(errors="backslashreplace").decode()  # a file name may be any bytes
+        ruleset = parse(data, source)
+        moment = dt.datetime.fromtimestamp(time.time() if now is None else now, dt.UTC)
+        state = Applied(source, ruleset.digest, moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        try:
+            private_directory(self.directory)
+            with self._locked(fcntl.LOCK_EX) as directory:
+                old = self._stored(directory)
+                if old is not None and old != data:
+                    _write(directory, _PREVIOUS, old)
+                _write(directory, _ACTIVE, data)
+                _write(directory, _STATE, msgspec.json.encode(state) + b"\n")
+        except OSError as error:
+            raise self._unusable("written", error) from error
+        except PeerError as error:
+            raise ConfigError(error.message, file=str(self.directory), hint=error.hint) from error
+        return ruleset
+
+    @contextlib.contextmanager
+    def _locked(self, how: int) -> Iterator[int]:
+        """The directory, open and locked; nobody else may write to it."""
+        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._refuse_strangers(os.fstat(directory), str(self.directory))
+            fcntl.flock(directory, how)
+            yield directory
+        finally:
+            os.close(directory)
+
+    def _committed(self, directory: int) -> tuple[Applied, RuleSet] | None:
+        state, active = self._read(directory, _STATE), self._read(directory, _ACTIVE)
+        if state is None and active is None:
+            return None
+        if state is None or active is None:
+            raise self._damaged(f"{_STATE if state is None else _ACTIVE} is missing")
+        try:
+            applied = msgspec.json.decode(state, type=Applied)
+        except ValueError as error:  # DecodeError, ValidationError, UnicodeDecodeError
+            raise self._damaged(f"{_STATE} is not what was written") from error
+        for data in (active, self._read(directory, _PREVIOUS) or b""):
+            if digest(data) == applied.digest:
+                return applied, parse(data, applied.source)
+        raise self._damaged(f"{_ACTIVE} is not what was applied")
+
+    def _stored(self, directory: int) -> bytes | None:
+        """The bytes in force, to be kept; None if there are none or they cannot be relied on."""
+        try:
+            committed = self._committed(directory)
+        except ConfigError:
+            return None
+        active = self._read(directory, _ACTIVE)
+        if committed is None or active is None or digest(active) != committed[0].digest:
+            return None
+        return active
+
+    def _read(self, directory: int, name: str) -> bytes | None:
+        try:
+            descriptor = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
+            )
+        except FileNotFoundError:
+            return None
+        with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise self._damaged(f"{name} is not a regular file")
+            self._refuse_strangers(facts, str(self.directory / name))
+            return file.read(limits.POLICY_BYTES + 1)
+
+    def _refuse_strangers(self, facts: os.stat_result, place: str) -> None:
+        if facts.st_uid not in (0, os.geteuid()):
+            raise ConfigError(f"expected to be owned by you or root, found uid {facts.st_uid}", file=place)
+        if facts.st_mode & 0o022:
+            mode = f"{stat.S_IMODE(facts.st_mode):04o}"
+            raise ConfigError(
+                f"expected to be writable by its owner only, found mode {mode}", file=place, hint="chmod go-w"
+            )
+
+    def _damaged(self, what: str) -> ConfigError:
+        previous = self.directory / _PREVIOUS
+        return ConfigError(
+            f"the applied policy is damaged, {what}",
+            file=str(self.directory / _ACTIVE),
+            hint=f"run `mcpguard policy apply FILE` again, or restore {previous} by applying it",
+        )
+
+    def _unusable(self, verb: str, error: OSError) -> ConfigError:
+        reason = (error.strerror or str(error)).lower()
+        return ConfigError(f"the applied policy cannot be {verb}: {reason}", file=str(self.directory))
+
+
+def _write(directory: int, name: str, data: bytes) -> None:
+    """Replace one file: the old bytes or the new ones, whatever happens. Order: the directory is locked."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(_NEW, flags, 0o600, dir_fd=directory)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
+        os.fchmod(descriptor, 0o600)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(_NEW, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)

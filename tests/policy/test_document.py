@@ -1,0 +1,325 @@
+"""The policy file: what is read, and one sentence with the right line for everything else."""
+
+import hashlib
+import random
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mcpguard import limits
+from mcpguard.errors import ConfigError
+from mcpguard.model import Mode, Verdict
+from mcpguard.policy.document import digest, parse
+from mcpguard.policy.rules import RuleSet
+
+HEAD = 'version = 1\nmode = "enforce"\n'
+RULE = '[[rule]]\nid = "a"\ntools = ["x"]\neffect = "allow"\n'
+FULL = b"""version = 1
+mode = "enforce"            # or "observe"
+text = "as-is"
+
+[[rule]]
+id     = "files-read"
+who    = ["any"]
+server = "files"
+tools  = ["read_*", "list_directory"]
+methods = ["resources/read", "sampling/createMessage", "prompts/*"]
+effect = "allow"
+durable = true
+
+[[rule]]
+id = "no-delete"
+server = ["files", "git*"]
+tools = ["*delete*"]
+effect = "deny"
+"""
+
+
+def fault(text):
+    data = text if isinstance(text, bytes) else text.encode()
+    with pytest.raises(ConfigError) as caught:
+        parse(data, "p.toml")
+    assert caught.value.file == "p.toml"
+    assert "\n" not in caught.value.sentence()
+    return caught.value
+
+
+def test_every_key_is_read():
+    ruleset = parse(FULL, "p.toml")
+    assert (ruleset.file, ruleset.mode, ruleset.neutralise) == ("p.toml", Mode.ENFORCE, False)
+    assert ruleset.digest == hashlib.sha256(FULL).hexdigest()[:16] == digest(FULL)
+    first, second = ruleset.rules
+    assert (first.id, first.effect, first.who, first.durable, first.line) == (
+        "files-read", Verdict.ALLOW, ("any",), True, 5,
+    )  # fmt: skip
+    assert [pattern.text for pattern in first.tools] == ["read_*", "list_directory"]
+    assert [pattern.text for pattern in first.server] == ["files"]
+    assert len(first.methods) == 3
+    assert (second.effect, second.durable, second.line) == (Verdict.DENY, False, 14)
+    assert [pattern.text for pattern in second.server] == ["files", "git*"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "neutralise"),
+    [
+        ("enforce", "", True),
+        ("observe", "", False),
+        ("enforce", 'text = "as-is"', False),
+        ("observe", 'text = "neutralise"', True),
+    ],
+)
+def test_text_follows_the_mode_unless_it_is_said(mode, text, neutralise):
+    assert parse(f'version = 1\nmode = "{mode}"\n{text}'.encode(), "p").neutralise is neutralise
+
+
+def test_defaults_are_any_principal_any_server_not_durable():
+    (rule,) = parse((HEAD + RULE).encode(), "p").rules
+    assert (rule.who, [pattern.text for pattern in rule.server], rule.methods, rule.durable) == (
+        ("any",),
+        ["*"],
+        (),
+        False,
+    )
+
+
+def test_inline_rules_have_lines_too():
+    text = HEAD + 'rule = [{id="a", tools=["x"], effect="allow"},\n {id="b", tools=["x"], effect="deny"}]\n'
+    assert [rule.line for rule in parse(text.encode(), "p").rules] == [3, 4]
+
+
+def rule(line, rest='id = "a"\ntools = ["x"]\neffect = "allow"\n'):
+    return f"{HEAD}\n[[rule]]\n{line}\n{rest}"  # header on line 4, `line` on line 5
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "words"),
+    [
+        # the whole file
+        (b"", 0, "", ["empty file", "version = 1"]),
+        (b" \n\t\n", 0, "", ["empty file"]),
+        (b"# nothing\n", 0, "version", ["version = 1", "nothing"]),
+        (b"version = 1\n# \xff\n", 2, "", ["UTF-8", "0xff", "offset 14"]),
+        (b"\xef\xbb\xbfversion = 1\n", 1, "", ["byte order mark"]),
+        (b"#" * (limits.POLICY_BYTES + 1), 0, "", [str(limits.POLICY_BYTES)]),
+        ('mode = "enforce"\n', 0, "version", ["expected version = 1, found nothing"]),
+        ("\nversion = 2\n", 2, "version", ["expected 1", "found the number 2"]),
+        ("version = true\n", 1, "version", ["found true"]),
+        ("version = 1.0\n", 1, "version", ["found the number 1.0"]),
+        ('version = "1"\n', 1, "version", ['found "1"']),
+        ("version = 0x" + "f" * 5000, 1, "version", ["absurdly large"]),
+        ("version = 1\n", 0, "mode", ['"enforce" or "observe"', "nothing"]),
+        ('version = 1\nmode = "enfroce"\n', 2, "mode", ['found "enfroce"', "did you mean enforce?"]),
+        ("version = 1\nmode = 3\n", 2, "mode", ["found the number 3"]),
+        (HEAD + 'text = "neutralize"\n', 3, "text", ["did you mean neutralise?"]),
+        (HEAD + "text = 1979-05-27\n", 3, "text", ["found a date or time"]),
+        # TOML syntax
+        ("version = 1\nmode = \n", 2, "", ["expected TOML: invalid value", "column 8"]),
+        ("version = 1\nmode = 'x", 2, "", ["expected TOML"]),
+        ("version = 1\nversion = 1\n", 2, "", ["cannot overwrite a value", "column"]),
+        ("version = 1\n\n[[rule]\n", 3, "", ["expected TOML"]),
+        ('version = 1\nx = """\nabc\n', 3, "", ["unterminated string", "end of document"]),
+        ("version = 1\nx = 2000-02-31\n", 2, "", ["expected TOML: invalid date", "column"]),
+        ("version = 1\nx = \x1b\n", 2, "", ["expected TOML"]),
+        (HEAD + "x = " + "[" * 100, 3, "", ["at most 16 levels"]),
+        (HEAD + "a" + ".a" * 100 + " = 1", 3, "", ["at most 16 levels"]),
+        (HEAD + "x = 9" + "9" * 5000, 0, "", ["expected TOML"]),
+        # keys
+        (HEAD + "mod = 1\n", 3, "mod", ["not a key of this place", "did you mean mode?"]),
+        (HEAD + "zzz = 1\n", 3, "zzz", ["known are version, mode, text, rule"]),
+        (HEAD + '"\\u001b[2J" = 1\n', 3, "'\\x1b[2J'", ["not a key"]),
+        (HEAD + "[roles]\nx = []\n", 3, "roles", ["announced for a later version"]),
+        (rule("tool = ['x']"), 5, "tool", ["did you mean tools?"]),
+        (rule('grade = "G2"'), 5, "grade", ["announced for a later version"]),
+        (rule("args.path = { under = ['x'] }"), 5, "args", ["announced for a later version"]),
+        (rule('rate = "60/min"'), 5, "rate", ["announced for a later version"]),
+        (HEAD + RULE + "[rule.when]\nhours = ''\n", 7, "when", ["announced for a later version"]),
+        # rules
+        (HEAD + "[rule]\nid = 'a'\n", 3, "rule", ["found a table", "[[rule]]"]),
+        (HEAD + "rule = 1\n", 3, "rule", ["expected tables", "found the number 1"]),
+        (HEAD + "rule = [\n1]\n", 4, "rule", ["expected a table"]),
+        (rule("", 'tools = ["x"]\neffect = "allow"\n'), 4, "id", ["a name for this rule", "nothing"]),
+        (rule("id = 'A'", "tools = ['x']\neffect = 'allow'"), 5, "id", ["1 to 64 of a-z", 'found "A"']),
+        (rule("id = 7", "tools = ['x']\neffect = 'allow'"), 5, "id", ["found the number 7"]),
+        (rule(f"id = '{'a' * 65}'", "tools = ['x']\neffect = 'allow'"), 5, "id", ["1 to 64", "..."]),
+        (rule('id = "a\\n"', "tools = ['x']\neffect = 'allow'"), 5, "id", ["1 to 64"]),
+        (HEAD + RULE + "\n" + RULE, 9, "id", ['"a"', "the rule of line 3"]),
+        (rule("effect = 'allow'", "id = 'a'"), 4, "tools", ["expected tools or methods, found nothing"]),
+        (rule("", "id = 'a'\ntools = ['x']\n"), 4, "effect", ['"allow" or "deny"', "nothing"]),
+        (
+            rule("effect = 'ask'", "id = 'a'\ntools = ['x']\n"),
+            5,
+            "effect",
+            ['found "ask", which comes in a later version'],
+        ),
+        (rule("effect = 'alow'", "id = 'a'\ntools = ['x']\n"), 5, "effect", ["did you mean allow?"]),
+        (rule("effect = true", "id = 'a'\ntools = ['x']\n"), 5, "effect", ["found true"]),
+        (
+            rule("who = ['host:codex']"),
+            5,
+            "who",
+            ['expected "any", the only principal of this version', '"host:codex"'],
+        ),
+        (rule("who = [\n'any',\n'x']"), 7, "who", ['found "x"']),
+        (rule("who = 'any'"), 5, "who", ["expected a list of principals", 'write who = ["any"]']),
+        (rule("who = []"), 5, "who", ["found an empty list"]),
+        (rule("durable = 'yes'"), 5, "durable", ["expected true or false", '"yes"']),
+        (rule("durable = 1"), 5, "durable", ["found the number 1"]),
+        (rule("server = 5"), 5, "server", ["expected a list of patterns"]),
+        (rule("server = []"), 5, "server", ["found an empty list"]),
+        (rule("server = ''"), 5, "server", ["bad glob", "empty pattern"]),
+        (rule("server = ['a', '[b]']"), 5, "server", ["bad glob", "bracket"]),
+        (
+            rule("tools = 'read'", "id = 'a'\neffect = 'allow'"),
+            5,
+            "tools",
+            ['found "read"', 'write tools = ["read_*"]'],
+        ),
+        (rule("tools = []", "id = 'a'\neffect = 'allow'"), 5, "tools", ["found an empty list"]),
+        (rule("tools = [\n'a',\n\n'b[c]']", "id = 'a'\neffect = 'allow'"), 8, "tools", ['bad glob "b[c]"']),
+        (
+            rule("tools = ['a', 5]", "id = 'a'\neffect = 'allow'"),
+            5,
+            "tools",
+            ["expected a pattern, found the number 5"],
+        ),
+        (
+            rule(f"tools = ['{'a' * 300}']", "id = 'a'\neffect = 'allow'"),
+            5,
+            "tools",
+            ["at most 256 characters, found 300"],
+        ),
+        (rule('tools = ["a\\u202e"]', "id = 'a'\neffect = 'allow'"), 5, "tools", ["'a\\u202e'", "invisible"]),
+        (rule("methods = ['resource/read']"), 5, "methods", ["matches none", "did you mean resources/read?"]),
+        (rule("methods = ['resources/*', 'zzz*']"), 5, "methods", ['"zzz*"', "matches none"]),
+        (rule("methods = ['tools/call']"), 5, "methods", ["tools are named in tools"]),
+        (rule("methods = ['tools/*']"), 5, "methods", ["tools are named in tools"]),
+        (rule("methods = ['Resources/read']"), 5, "methods", ["did you mean resources/read?"]),
+        (rule("methods = {}"), 5, "methods", ["found a table"]),
+    ],
+)
+def test_fault_names_line_key_expected_and_found(text, line, key, words):
+    error = fault(text)
+    assert (error.line, error.key) == (line, key), error.sentence()
+    assert [word for word in words if word not in error.sentence()] == [], error.sentence()
+
+
+def test_one_rule_too_many_is_named_by_its_line():
+    text = HEAD + "[[rule]]\n" * (limits.RULES + 1)
+    error = fault(text)
+    assert error.line == 3 + limits.RULES
+    assert f"at most {limits.RULES} rules, found {limits.RULES + 1}" in error.message
+
+
+def test_lines_survive_comments_strings_and_multi_line_values():
+    text = (
+        HEAD
+        + '# [[rule]]\n[[rule]]\nid = "a"\ntools = ["""\\\n   x""", # [[rule]]\n "y"]\n"effect" = "allow"\n'
+        + '\n[[ "rule" ]]\nid = \'b\'\ntools = ["x"]\neffect = "alow"\n'
+    )
+    assert fault(text).line == 14
+
+
+def test_crlf_files_have_the_same_lines():
+    assert fault((HEAD + RULE + "colour = 1\n").replace("\n", "\r\n")).line == 7
+
+
+# --- properties -----------------------------------------------------------------------------------------
+
+
+def outcome(data):
+    try:
+        return parse(data, "p")
+    except ConfigError as error:
+        return error
+
+
+def parses_or_says_why(data):
+    last = data.count(b"\n") + 1
+    answer = outcome(data)
+    if isinstance(answer, ConfigError):
+        assert answer.message
+        assert 0 <= answer.line <= last
+        assert "\n" not in answer.sentence()
+    else:
+        assert isinstance(answer, RuleSet)
+        assert all(0 < rule.line <= last for rule in answer.rules)
+
+
+@given(st.binary())
+def test_any_bytes_give_a_policy_or_a_config_error(data):
+    parses_or_says_why(data)
+
+
+@given(st.text(st.sampled_from("ar[]{}=,.#'\"\\ \n1-:TZ_xuf")))
+def test_any_text_made_of_marks_gives_a_policy_or_a_config_error(text):
+    parses_or_says_why(HEAD.encode() + text.encode())
+
+
+@given(st.integers(0, 2**32), st.integers(1, 8))
+@example(0, 1)
+def test_a_damaged_policy_gives_a_policy_or_a_config_error(seed, count):
+    chance = random.Random(seed)
+    data = bytearray(FULL)
+    for _ in range(count):
+        place = chance.randrange(len(data))
+        data[place : place + chance.randrange(3)] = bytes([chance.randrange(256)] * chance.randrange(3))
+    parses_or_says_why(bytes(data))
+
+
+SCALARS = st.sampled_from(
+    [
+        "1",
+        "-1",
+        "true",
+        "''",
+        "'any'",
+        "'allow'",
+        "[]",
+        "['any']",
+        "[1]",
+        "{}",
+        "nan",
+        "1979-05-27",
+        "0x" + "f" * 300,
+        "[[]]",
+        "[{}]",
+        "'tools/call'",
+        "['*']",
+    ]
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["version", "mode", "text", "rule"]), SCALARS), max_size=4),
+    st.lists(
+        st.tuples(st.sampled_from(["id", "who", "server", "tools", "methods", "effect", "durable"]), SCALARS),
+        max_size=7,
+    ),
+)
+def test_any_values_under_known_keys_give_a_policy_or_a_config_error(top, inner):
+    text = "".join(f"{key} = {value}\n" for key, value in dict(top).items())
+    text += "[[rule]]\n" if "rule" not in dict(top) else ""
+    text += "".join(f"{key} = {value}\n" for key, value in dict(inner).items() if f"{key} =" not in text)
+    parses_or_says_why(text.encode())
+    known = {"id": "'a'", "effect": "'allow'", "tools": "['x']", **dict(inner)}
+    parses_or_says_why(
+        (HEAD + "[[rule]]\n" + "".join(f"{key} = {value}\n" for key, value in known.items())).encode()
+    )
+
+
+@given(st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True), st.booleans())
+@example("ID", True)
+@example("Version", False)
+def test_an_unknown_key_is_always_an_error_on_its_line(key, inside):
+    known = (
+        {"id", "who", "server", "tools", "methods", "effect", "durable"}
+        if inside
+        else {"version", "mode", "text", "rule"}
+    )
+    if key in known:
+        return
+    text = HEAD + RULE + f"{key} = 1\n" if inside else f"{HEAD}{key} = 1\n{RULE}"
+    error = fault(text)
+    assert error.line == (7 if inside else 3)
+    assert "known key" in error.message
