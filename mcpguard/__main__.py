@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] == "run":
-        from mcpguard.cli.shim import main
+        from mcpguard.cli import shim as command
     else:
-        from mcpguard.cli.main import main
-    sys.exit(main())
+        from mcpguard.cli import main as command  # type: ignore[no-redef]
+    sys.exit(command.main())

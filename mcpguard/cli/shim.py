@@ -12,14 +12,13 @@ was refused. If it fails before the server runs it also answers the host's first
 that carries the sentence, because most hosts hide stderr.
 """
 
+import _signal  # type: ignore[import-not-found]
+import _socket
 import errno
 import posix
+import select
 import sys
 import time
-
-import _signal
-import _socket
-import select
 
 from mcpguard import __version__
 from mcpguard.system.rundir import MAX_SOCKET_PATH, runtime_directory
@@ -43,17 +42,30 @@ _START_SECONDS = 15.0
 _RETRY_SECONDS = 2.0
 _TERM_SECONDS = 1.5
 _SO_PEERCRED = 17
-_KEPT = (b"HOME", b"LOGNAME", b"USER", b"PATH", b"SHELL", b"LANG", b"LC_ALL", b"TZ", b"XDG_CONFIG_HOME", b"XDG_STATE_HOME")
+_KEPT = frozenset(
+    (
+        b"HOME",
+        b"LOGNAME",
+        b"USER",
+        b"PATH",
+        b"SHELL",
+        b"LANG",
+        b"LC_ALL",
+        b"TZ",
+        b"XDG_CONFIG_HOME",
+        b"XDG_STATE_HOME",
+    )
+)
 
 
 class _Failed(Exception):
-    def __init__(self, code, sentence):
+    def __init__(self, code: int, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Run the shim; returns an exit code, or does not return."""
     arguments = sys.argv[2:] if argv is None else argv
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
@@ -72,7 +84,7 @@ def main(argv=None):
     posix._exit(code)
 
 
-def _parse(arguments):
+def _parse(arguments: list[str]) -> tuple[bytes, bytes, list[bytes]] | None:
     """(kind, name, argv) of the command line, or None for help."""
     name = kind = b""
     words = []
@@ -104,23 +116,25 @@ def _parse(arguments):
             words.append(word)
     if not words or not words[0]:
         raise _Failed(USAGE_ERROR, "which server? see: mcpguard run --help")
-    if kind == b"name" and "--" in arguments or kind in (b"name", b"connect") and len(words) != 1:
+    if (kind == b"name" and "--" in arguments) or (kind and len(words) != 1):
         raise _Failed(USAGE_ERROR, "put -- before the server's command: mcpguard run -- COMMAND...")
     return kind or b"command", name, [_bytes(word) for word in words]
 
 
-def _bytes(text):
+def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
 # --- reaching the daemon -----------------------------------------------------------------------------------
 
 
-def _connect():
+def _connect() -> _socket.socket:
     directory = runtime_directory()
     path = directory + "/run.sock"
     if len(_bytes(path)) > MAX_SOCKET_PATH:
-        raise _Failed(FAILED, f"the socket path {path} is too long; set MCPGUARD_RUNTIME_DIR to a shorter directory")
+        raise _Failed(
+            FAILED, f"the socket path {path} is too long; set MCPGUARD_RUNTIME_DIR to a shorter directory"
+        )
     sock = _attempt(path)
     if sock is not None:
         return sock
@@ -136,10 +150,13 @@ def _connect():
         sock = _attempt(path)
         if sock is not None:
             return sock
-    raise _Failed(FAILED, f"the mcpguard daemon does not start; see why with: mcpguard daemon start ({_last_words(directory)})")
+    words = _last_words(directory)
+    raise _Failed(
+        FAILED, f"the mcpguard daemon does not start ({words}); see why with: mcpguard daemon start"
+    )
 
 
-def _attempt(path):
+def _attempt(path: str) -> _socket.socket | None:
     """A connection whose other end is ours, or None if nobody listens."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
@@ -148,7 +165,9 @@ def _attempt(path):
         sock.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
             return None
-        raise _Failed(FAILED, f"cannot reach the mcpguard daemon at {path}: {posix.strerror(error.errno)}") from None
+        raise _Failed(
+            FAILED, f"cannot reach the mcpguard daemon at {path}: {error.strerror}"
+        ) from None
     if sys.platform == "linux":
         uid = int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)[4:8], sys.byteorder)
     else:
@@ -158,7 +177,7 @@ def _attempt(path):
     return sock
 
 
-def _start_daemon(directory):
+def _start_daemon(directory: str) -> None:
     """Start a daemon that belongs to nobody's process tree; hosts kill whole trees."""
     child = posix.fork()
     if child:
@@ -172,19 +191,22 @@ def _start_daemon(directory):
         posix._exit(FAILED)
 
 
-def _become_daemon(directory):
+def _become_daemon(directory: str) -> None:
     _make(directory)
     null = posix.open("/dev/null", posix.O_RDWR)
-    log = posix.open(directory + "/start.log", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW, 0o600)
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW
+    log = posix.open(directory + "/start.log", flags, 0o600)
     posix.dup2(null, 0)
     posix.dup2(null, 1)
     posix.dup2(log, 2)
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     env = {k: v for k, v in posix.environ.items() if k in _KEPT or k.startswith(b"MCPGUARD_")}
-    posix.execve(sys.executable, [sys.executable, "-I", "-m", "mcpguard", "daemon", "start", "--on-demand"], env)
+    posix.execve(
+        sys.executable, [sys.executable, "-I", "-m", "mcpguard", "daemon", "start", "--on-demand"], env
+    )
 
 
-def _make(directory):
+def _make(directory: str) -> None:
     """Create a directory and the ones above it, for the owner alone."""
     try:
         posix.mkdir(directory, 0o700)
@@ -195,7 +217,7 @@ def _make(directory):
         posix.mkdir(directory, 0o700)
 
 
-def _last_words(directory):
+def _last_words(directory: str) -> str:
     try:
         fd = posix.open(directory + "/start.log", posix.O_RDONLY)
     except OSError:
@@ -208,7 +230,7 @@ def _last_words(directory):
 # --- the session -------------------------------------------------------------------------------------------
 
 
-def _session(sock, request):
+def _session(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]]) -> int:
     """Hand over the descriptors and wait; returns the exit code."""
     buffer = _Lines(sock)
     greeting = buffer.line(_START_SECONDS)
@@ -217,14 +239,13 @@ def _session(sock, request):
         raise _Failed(FAILED, "the mcpguard daemon did not answer; look with: mcpguard status")
     theirs = words[2].decode("utf-8", "replace")
     if words[1] != b"1" or theirs != __version__:
-        raise _Failed(
-            FAILED, f"the running daemon is mcpguard {theirs} and this is {__version__}; end it with: mcpguard daemon stop"
-        )
+        versions = f"the running daemon is mcpguard {theirs} and this is {__version__}"
+        raise _Failed(FAILED, f"{versions}; end it with: mcpguard daemon stop")
     _send(sock, request, words[3])
     return _wait(sock, buffer)
 
 
-def _send(sock, request, nonce):
+def _send(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]], nonce: bytes) -> None:
     kind, name, argv = request
     try:
         cwd = posix.getcwdb()
@@ -238,15 +259,19 @@ def _send(sock, request, nonce):
         sent = sock.sendmsg([block], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         sock.sendall(block[sent:])
     except OSError as error:
-        why = "stdin, stdout and stderr must be open" if error.errno == errno.EBADF else posix.strerror(error.errno)
+        why = (
+            "stdin, stdout and stderr must be open"
+            if error.errno == errno.EBADF
+            else error.strerror
+        )
         raise _Failed(FAILED, f"cannot hand over to the daemon: {why}") from None
 
 
-def _wait(sock, buffer):
+def _wait(sock: _socket.socket, buffer: "_Lines") -> int:
     """Follow the daemon's lines until the server's exit code."""
     state = {"term": 0.0}
 
-    def forward(_number, _frame):
+    def forward(_number: int, _frame: object) -> None:
         state["term"] = time.monotonic()
         try:
             sock.send(b"term\n")
@@ -260,7 +285,7 @@ def _wait(sock, buffer):
         line = buffer.line(0.1 if state["term"] else None)
         if line is None:
             if state["term"] and time.monotonic() - state["term"] > _TERM_SECONDS:
-                return 128 + _signal.SIGTERM
+                return 128 + int(_signal.SIGTERM)
             continue
         word, _, rest = line.partition(b" ")
         if word == b"say":
@@ -284,13 +309,13 @@ def _wait(sock, buffer):
 class _Lines:
     """Lines from a socket. `line` returns None after the timeout and b"" at the end of the stream."""
 
-    def __init__(self, sock):
+    def __init__(self, sock: _socket.socket) -> None:
         self.sock = sock
         self.kept = b""
         self.poll = select.poll()
         self.poll.register(sock.fileno(), select.POLLIN)
 
-    def line(self, timeout):
+    def line(self, timeout: float | None) -> bytes | None:
         while b"\n" not in self.kept:
             if not self.poll.poll(None if timeout is None else timeout * 1000):
                 return None
@@ -301,8 +326,6 @@ class _Lines:
             if not data:
                 return b""
             self.kept += data
-            if timeout is None:
-                timeout = None
         line, _, self.kept = self.kept.partition(b"\n")
         return line
 
@@ -310,14 +333,14 @@ class _Lines:
 # --- saying no ---------------------------------------------------------------------------------------------
 
 
-def _tell(sentence):
+def _tell(sentence: str) -> None:
     try:
         posix.write(2, f"mcpguard: {sentence}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         pass  # a host that closed stderr hears it in the answer to its first request
 
 
-def _answer_first(sentence):
+def _answer_first(sentence: str) -> None:
     """Answer the host's first request with the sentence, so that hosts that hide stderr can show it."""
     import json  # only on the way out
 

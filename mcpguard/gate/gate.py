@@ -46,7 +46,10 @@ class Gate:
     def __init__(self, snapshot: Snapshot, server: str, prefix: bytes, key: bytes) -> None:
         self._state = State(Ledger(snapshot, prefix, key), server)
         self._buffers = {Side.HOST: LineBuffer(), Side.SERVER: LineBuffer()}
-        self._halves = {Side.HOST: HostSide(self._state), Side.SERVER: ServerSide(self._state)}
+        self._halves: dict[Side, HostSide | ServerSide] = {
+            Side.HOST: HostSide(self._state),
+            Side.SERVER: ServerSide(self._state),
+        }
 
     def handle(self, event: Event) -> list[Command]:
         """What to do about an event, in order."""
@@ -122,9 +125,13 @@ class Gate:
                 continue
             if side is Side.SERVER:
                 is_tool = call.method.kind is Kind.TOOL
-                rest.to_host.append(refusals.unrecorded(call.ident, reason, era=state.speaking, is_tool=is_tool))
+                rest.to_host.append(
+                    refusals.unrecorded(call.ident, reason, era=state.speaking, is_tool=is_tool)
+                )
             else:
-                rest.to_server.append(refusals.to_server(call.ident, call.method.name, "the audit log is full"))
+                rest.to_server.append(
+                    refusals.to_server(call.ident, call.method.name, "the audit log is full")
+                )
 
     def _changed(self, snapshot: Snapshot) -> None:
         state = self._state

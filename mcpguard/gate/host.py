@@ -26,6 +26,11 @@ SPLICE_BYTES: Final = 2048
 """From this size on, a line that is already our own encoding gets its id exchanged instead of being encoded
 again; below, encoding is as fast."""
 
+_REQUEST: Final = Shape.REQUEST
+_TOOL: Final = Kind.TOOL
+_MODERN: Final = Era.MODERN
+_HOST: Final = Side.HOST
+_SERVER: Final = Side.SERVER
 _CAPABILITY_OF: Final = {
     "sampling": "sampling/createMessage",
     "elicitation": "elicitation/create",
@@ -91,13 +96,13 @@ class HostSide:
             self._refuse(Refused(reason), size)
 
     def _message(self, message: JsonObject, line: bytes, size: int) -> None:
-        match jsonrpc.shape(message):
-            case Shape.REQUEST:
-                self._request(message, line)
-            case Shape.NOTIFICATION:
-                self._notification(message, size)
-            case Shape.RESULT | Shape.ERROR as shape:
-                self._answer(message, shape, size)
+        shape = jsonrpc.shape(message)
+        if shape is _REQUEST:
+            self._request(message, line)
+        elif shape is Shape.NOTIFICATION:
+            self._notification(message, size)
+        else:
+            self._answer(message, shape, size)
 
     # --- requests ------------------------------------------------------------------------------------------
 
@@ -116,7 +121,7 @@ class HostSide:
             return
         except Refused as refused:
             raise Refused(refused.message, ident=ident) from None
-        method = methods.REQUESTS[state.speaking, Side.HOST].get(name)
+        method = state.methods.get(name)
         if method is None:
             self._no_such_method(ident, name)
             return
@@ -136,7 +141,9 @@ class HostSide:
     def _invalid(self, ident: MessageId, reason: str, name: str) -> None:
         state = self._state
         state.drop(Side.HOST, f"{name}: {reason}", 0)
-        state.out.to_host.append(jsonrpc.error_line(ident, jsonrpc.INVALID_PARAMS, f"mcpguard refused this request: {reason}"))
+        state.out.to_host.append(
+            jsonrpc.error_line(ident, jsonrpc.INVALID_PARAMS, f"mcpguard refused this request: {reason}")
+        )
 
     def _judge(self, message: JsonObject, method: Method, line: bytes) -> None:
         """Decide a request of a known method and forward or refuse it.
@@ -148,26 +155,29 @@ class HostSide:
         params: JsonObject | None = message.get("params")
         target = ""
         edited = not line
-        match method.kind:
-            case Kind.TOOL:
-                if params is None:
-                    raise Refused("tools/call needs params")
-                target = views.tool_name(params)
-                ruling = state.ledger.tool(target)
-            case Kind.GATED:
-                target = views.target(method.name, params or {})
-                ruling = state.ledger.method(method.name, target)
-            case Kind.TASK:
-                target = self._task(method.name, params)
-                ruling = self._task_ruling(method.name)
-            case _:
-                ruling = state.ledger.passed(method.name)
+        kind = method.kind
+        if kind is _TOOL:
+            if params is None:
+                raise Refused("tools/call needs params")
+            target = views.tool_name(params, state.ledger.tools)
+            ruling = state.ledger.tool(target)
+        elif kind is Kind.GATED:
+            target = views.target(method.name, params or {})
+            ruling = state.ledger.method(method.name, target)
+        elif kind is Kind.TASK:
+            target = self._task(method.name, params)
+            ruling = self._task_ruling(method.name)
+        else:
+            ruling = state.ledger.passed(method.name)
         call = Call(message["id"], method, target, ruling.outcome, state.now)
         if not ruling.allowed:
             self._deny(call, ruling, params)
             return
-        if params is not None:
+        if params is not None and ("_meta" in params or state.era is _MODERN):
             edited = self._prepare(call, params) or edited
+        if kind is _TOOL:
+            self._forward(message, call, ruling, b"" if edited else line)
+            return
         if method.kind is Kind.LIST:
             call.listing, turned = state.listing.request(method, params)
             edited = edited or turned
@@ -182,8 +192,8 @@ class HostSide:
         state = self._state
         out = state.out
         number = state.calls.add(call)
-        params = message.get("params")
-        arguments = params.get("arguments") if call.method.kind is Kind.TOOL else params
+        params: Json = message.get("params")
+        arguments = params.get("arguments") if call.method.kind is _TOOL else params
         out.records.append(state.ledger.decided(number, ruling.tail, arguments))
         if ruling.decision.durable:
             out.durable = True
@@ -191,7 +201,7 @@ class HostSide:
         if call.token is not None:
             params["_meta"]["progressToken"] = number
             line = b""
-        out.guard(Side.SERVER, number, renumbered(message, number, line))
+        out.guard(_SERVER, number, renumbered(message, number, line))
 
     def _deny(self, call: Call, ruling: Ruling, params: JsonObject | None) -> None:
         state = self._state
@@ -293,13 +303,15 @@ class HostSide:
         state = self._state
         tags = params.get("_meta") if params is not None else None
         enveloped = type(tags) is dict and meta.VERSION in tags
+        if state.era is Era.LEGACY and state.opened and not enveloped and name != "initialize":
+            return
         if state.era is None:
             modern = name != "initialize" and (enveloped or name in _MODERN_ONLY)
-            state.era = Era.MODERN if modern else Era.LEGACY
+            state.enter(Era.MODERN if modern else Era.LEGACY)
         if state.era is Era.MODERN and name == "initialize":
             if state.locked:
                 self._unsupported(ident, params)
-            state.era = Era.LEGACY
+            state.enter(Era.LEGACY)
         if state.era is Era.MODERN:
             self._admit_modern(ident, name, tags)
         else:
@@ -391,7 +403,9 @@ class _AnsweredError(Exception):
     """The request was answered here; nothing more is to be done."""
 
 
-_MODERN_ONLY: Final = frozenset(methods.REQUESTS[Era.MODERN, Side.HOST]) - frozenset(methods.REQUESTS[Era.LEGACY, Side.HOST])
+_MODERN_ONLY: Final = frozenset(methods.REQUESTS[Era.MODERN, Side.HOST]) - frozenset(
+    methods.REQUESTS[Era.LEGACY, Side.HOST]
+)
 
 
 def renumbered(message: JsonObject, ident: MessageId, line: bytes) -> bytes:
@@ -403,7 +417,7 @@ def renumbered(message: JsonObject, ident: MessageId, line: bytes) -> bytes:
     if len(line) > SPLICE_BYTES and line.isascii():
         old = b'{"jsonrpc":"2.0","id":%b,' % encode_raw(message["id"])
         if line.startswith(old):
-            return b'{"jsonrpc":"2.0","id":%b,%b\n' % (encode_raw(ident), memoryview(line)[len(old) :])
+            return b'{"jsonrpc":"2.0","id":%b,%b\n' % (encode_raw(ident), line[len(old) :])
     message["id"] = ident
     return encode(message) + b"\n"
 
@@ -413,7 +427,7 @@ def advances(call: Call, params: JsonObject) -> bool:
 
     Source: MCP basic/utilities/progress: the value must increase with each notification.
     """
-    progress = params.get("progress")
+    progress: Json = params.get("progress")
     if type(progress) not in (int, float) or (call.progress is not None and progress < call.progress):
         return False
     call.progress = progress

@@ -6,6 +6,8 @@ format operation.
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from mcpguard import limits
 from mcpguard.audit import record
 from mcpguard.gate.pending import Call
@@ -41,28 +43,30 @@ class Ruling:
 class Ledger:
     """Rulings and record bodies under the snapshot that holds now."""
 
-    __slots__ = ("_key", "_prefix", "_tools", "snapshot")
+    __slots__ = ("_hash", "_prefix", "neutralise", "observing", "snapshot", "tools")
 
     def __init__(self, snapshot: Snapshot, prefix: bytes, key: bytes) -> None:
         self._prefix = prefix
-        self._key = key
-        self.snapshot = snapshot
-        self._tools: dict[str, Ruling] = {}
+        self._hash = blake2b(key=key, digest_size=record.DIGEST_BYTES)
+        self.tools: dict[str, Ruling] = {}
+        self.change(snapshot)
 
     def change(self, snapshot: Snapshot) -> None:
         """Rule by another snapshot from now on."""
         self.snapshot = snapshot
-        self._tools.clear()
+        self.observing = snapshot.observing
+        self.neutralise = snapshot.neutralise
+        self.tools.clear()
 
     def tool(self, name: str) -> Ruling:
         """The ruling on a call of a tool; one dictionary look-up after the first."""
-        ruling = self._tools.get(name)
+        ruling = self.tools.get(name)
         if ruling is None:
-            if len(self._tools) >= limits.SNAPSHOT_NAMES:
-                self._tools.clear()
+            if len(self.tools) >= limits.SNAPSHOT_NAMES:
+                self.tools.clear()
             decision = self.snapshot.tool(name)
             ruling = Ruling(Side.HOST, "tools/call", name, decision, observing=self.snapshot.observing)
-            self._tools[name] = ruling
+            self.tools[name] = ruling
         return ruling
 
     def method(self, method: str, target: str = "", side: Side = Side.HOST) -> Ruling:
@@ -82,7 +86,9 @@ class Ledger:
         if arguments is None:
             return record.call(self._prefix, number, tail, None, 0)
         encoded = encode_raw(arguments)
-        return record.call(self._prefix, number, tail, record.digest(self._key, encoded), len(encoded))
+        hashed = self._hash.copy()
+        hashed.update(encoded)
+        return record.call(self._prefix, number, tail, hashed.hexdigest().encode(), len(encoded))
 
     def settled(self, call: Call, status: bytes, now: int, size: int) -> bytes:
         """The record of how a forwarded request ended; `size` of the answer in bytes."""

@@ -13,26 +13,20 @@ from collections import Counter
 from typing import Final
 
 from mcpguard import limits
+from mcpguard.gate.pending import Chain
 from mcpguard.model import Era, Json, JsonObject
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol import views
 from mcpguard.protocol.methods import Method
 from mcpguard.protocol.strict import Refused
 
-_GATE_OF: Final = {"resources": "resources/read", "resourceTemplates": "resources/read", "prompts": "prompts/get"}
+_GATE_OF: Final = {
+    "resources": "resources/read",
+    "resourceTemplates": "resources/read",
+    "prompts": "prompts/get",
+}
 _NAME_OF: Final = {"resources": "uri", "resourceTemplates": "uriTemplate"}
 _CURSORS: Final = 256
-
-
-class Chain:
-    """One walk through the pages of one list."""
-
-    __slots__ = ("cursors", "names", "pages")
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self.cursors: set[str] = set()
-        self.pages = 0
 
 
 class Listing:
@@ -87,11 +81,17 @@ class Listing:
 
     def visible(self, snapshot: Snapshot) -> tuple[object, ...]:
         """What the host can see of the lists it was shown, to tell whether a policy change matters to it."""
-        tools = [name for name in self.known if _usable(snapshot, "tools", name)] if "tools" in self.shown else None
+        tools = (
+            [name for name in self.known if _usable(snapshot, "tools", name)]
+            if "tools" in self.shown
+            else None
+        )
         rest = [(holds, _usable(snapshot, holds, "")) for holds in sorted(self.shown) if holds != "tools"]
         return tools, rest
 
-    def _kept(self, holds: str, chain: Chain, entries: list[Json], snapshot: Snapshot, page: _Page) -> list[Json]:
+    def _kept(
+        self, holds: str, chain: Chain, entries: list[Json], snapshot: Snapshot, page: _Page
+    ) -> list[Json]:
         named = [entry.get(_NAME_OF.get(holds, "name")) if type(entry) is dict else None for entry in entries]
         twice = {name for name, count in Counter(n for n in named if type(n) is str).items() if count > 1}
         kept = []

@@ -8,61 +8,65 @@ Source: MCP basic, Requests; security: SDKs match "7", " 7 ", 7.0 to request 7, 
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
+
 from mcpguard import limits
 from mcpguard.model import Json, JsonObject, MessageId
 from mcpguard.protocol.methods import Method
 from mcpguard.protocol.strict import Refused
 
 
-class Call:
+_MOST: Final = limits.PENDING
+
+
+class Call(msgspec.Struct, gc=False):
     """One request in flight.
 
     Attributes:
         ident: The id its owner chose, type and all.
-        number: The id the far side sees.
         method: Its row in the method table.
         target: The tool, prompt or URI it is about.
         tail: Encoded members of the record of its answer.
-        record: Encoded members of the record of the decision, for a server's request.
         began: When it was forwarded, monotonic nanoseconds.
+        number: The id the far side sees.
         token: The owner's progress token, None if it gave none.
         progress: The last progress value seen.
-        listing: For lists, the chain of pages it belongs to.
+        record: Encoded members of the record of the decision, for a server's request.
+        listing: For lists, the walk through pages that it belongs to.
         binding: For calls that may answer `input_required`, what a retry must repeat.
         capabilities: What the client declared when it sent this (modern era).
         wanted: For `subscriptions/listen`, the notification kinds that were asked for.
     """
 
-    __slots__ = (
-        "began",
-        "binding",
-        "capabilities",
-        "ident",
-        "listing",
-        "method",
-        "number",
-        "progress",
-        "record",
-        "tail",
-        "target",
-        "token",
-        "wanted",
-    )
+    ident: MessageId
+    method: Method
+    target: str
+    tail: bytes
+    began: int
+    number: int = 0
+    token: MessageId | None = None
+    progress: float | None = None
+    record: bytes = b""
+    listing: Chain | None = None
+    binding: bytes = b""
+    capabilities: JsonObject | None = None
+    wanted: JsonObject | None = None
 
-    def __init__(self, ident: MessageId, method: Method, target: str, tail: bytes, began: int) -> None:
-        self.ident = ident
-        self.number = 0
-        self.method = method
-        self.target = target
-        self.tail = tail
-        self.began = began
-        self.token: MessageId | None = None
-        self.progress: float | None = None
-        self.record = b""
-        self.listing: object = None
-        self.binding: bytes = b""
-        self.capabilities: JsonObject | None = None
-        self.wanted: JsonObject | None = None
+
+class Chain(msgspec.Struct):
+    """One walk through the pages of one list.
+
+    Attributes:
+        names: What was listed so far.
+        cursors: The server's cursors so far; one that repeats would never end.
+        pages: How many pages there were.
+    """
+
+    names: set[str] = msgspec.field(default_factory=set)
+    cursors: set[str] = msgspec.field(default_factory=set)
+    pages: int = 0
 
 
 class Pending:
@@ -93,7 +97,7 @@ class Pending:
         Raises:
             Refused: Too many requests are in flight.
         """
-        if len(self._calls) >= limits.PENDING:
+        if len(self._calls) >= _MOST:
             raise Refused(f"more than {limits.PENDING} requests in flight", ident=call.ident)
         number = self._next
         self._next = number + 1

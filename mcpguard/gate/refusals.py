@@ -40,7 +40,9 @@ def unrecorded(ident: MessageId, reason: str, *, era: Era, is_tool: bool) -> byt
 
 def answer(ident: MessageId, fault: str) -> bytes:
     """A server's answer that may not pass."""
-    return jsonrpc.error_line(ident, jsonrpc.ANSWER_REFUSED, f"mcpguard withheld the server's answer: {fault}")
+    return jsonrpc.error_line(
+        ident, jsonrpc.ANSWER_REFUSED, f"mcpguard withheld the server's answer: {fault}"
+    )
 
 
 def gone(ident: MessageId) -> bytes:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mcpguard import limits
 from mcpguard.gate import refusals, subscriptions
 from mcpguard.gate.host import advances, renumbered
-from mcpguard.gate.pending import Call
+from mcpguard.gate.pending import Call, Chain
 from mcpguard.gate.state import State
 from mcpguard.model import Era, Json, JsonObject, MessageId, Side
 from mcpguard.protocol import jsonrpc, meta, methods, neutral, views
@@ -22,6 +22,9 @@ from mcpguard.protocol.strict import Refused, decode, encode
 
 _COMPLETE = "complete"
 _URL_ELICITATION = -32042
+_TOOL = Kind.TOOL
+_RESULT = Shape.RESULT
+_MODERN = Era.MODERN
 _SECOND = 1_000_000_000
 
 
@@ -72,15 +75,15 @@ class ServerSide:
                 self._refuse(refused, line)
 
     def _message(self, message: JsonObject, line: bytes, canonical: bool) -> None:
-        match jsonrpc.shape(message):
-            case Shape.RESULT:
-                self._result(message, line, canonical)
-            case Shape.ERROR:
-                self._error(message, line)
-            case Shape.NOTIFICATION:
-                self._notification(message, line)
-            case Shape.REQUEST:
-                self._request(message, line)
+        shape = jsonrpc.shape(message)
+        if shape is _RESULT:
+            self._result(message, line, canonical)
+        elif shape is Shape.NOTIFICATION:
+            self._notification(message, line)
+        elif shape is Shape.ERROR:
+            self._error(message, line)
+        else:
+            self._request(message, line)
 
     # --- answers -------------------------------------------------------------------------------------------
 
@@ -110,7 +113,7 @@ class ServerSide:
         tags = result.get("_meta")
         if type(tags) is dict and meta.strip_own(tags):
             edited = True
-        if state.ledger.snapshot.neutralise and neutral.suspicious(line):
+        if state.ledger.neutralise and neutral.suspicious(line):
             neutral.neutralise(result)
             edited = True
         status = b"tool_error" if result.get("isError") is True else b"ok"
@@ -120,13 +123,13 @@ class ServerSide:
     def _judged(self, call: Call, result: JsonObject) -> tuple[bool, str]:
         """Whether a result was edited, and the fault that withholds it."""
         state = self._state
-        kind = result.get("resultType") if state.era is Era.MODERN else None
+        kind = result.get("resultType") if state.era is _MODERN else None
         if kind is not None and kind != _COMPLETE:
             return False, self._open_ended(call, kind, result)
+        if call.method.kind is _TOOL:
+            self._made_task(call, result.get("task"))
+            return False, self._content("tools/call", result)
         match call.method.kind:
-            case Kind.TOOL:
-                self._made_task(call, result.get("task"))
-                return False, self._content(call.method.name, result)
             case Kind.LIST:
                 return self._page(call, result)
             case Kind.HANDSHAKE:
@@ -142,7 +145,7 @@ class ServerSide:
                 return False, self._content(call.method.name, result)
 
     def _content(self, method: str, result: JsonObject) -> str:
-        return "" if self._state.ledger.snapshot.observing else views.result_fault(method, result)
+        return "" if self._state.ledger.observing else views.result_fault(method, result)
 
     def _open_ended(self, call: Call, kind: Json, result: JsonObject) -> str:
         """Judge a modern result that is not complete."""
@@ -205,8 +208,8 @@ class ServerSide:
 
     def _page(self, call: Call, result: JsonObject) -> tuple[bool, str]:
         state = self._state
-        chain = call.listing
-        page = state.listing.answer(call.method, chain, result, state.ledger.snapshot, state.speaking)  # type: ignore[arg-type]
+        chain = call.listing or Chain()
+        page = state.listing.answer(call.method, chain, result, state.ledger.snapshot, state.speaking)
         for finding in page.findings:
             state.drop(Side.SERVER, finding, 0)
         return page.edited, page.fault
@@ -283,7 +286,9 @@ class ServerSide:
             raise Refused(f"the client did not declare {method.needs}")
         ledger = state.ledger
         gated = method.kind is Kind.GATED
-        ruling = ledger.method(method.name, "", Side.SERVER) if gated else ledger.passed(method.name, Side.SERVER)
+        ruling = (
+            ledger.method(method.name, "", Side.SERVER) if gated else ledger.passed(method.name, Side.SERVER)
+        )
         if not ruling.allowed:
             raise Refused(f"rule {ruling.decision.rule}: {ruling.decision.reason}")
         if method.kind is Kind.GATED and (fault := ask_fault(method.name, params)):

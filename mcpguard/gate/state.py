@@ -9,6 +9,7 @@ from mcpguard.gate.outbox import Outbox
 from mcpguard.gate.pending import Call, Pending
 from mcpguard.gate.rounds import Rounds
 from mcpguard.model import Era, JsonObject, Side
+from mcpguard.protocol.methods import REQUESTS
 
 
 class State:
@@ -29,7 +30,7 @@ class State:
     """
 
     __slots__ = (
-        "asks", "calls", "client", "counts", "era", "ledger", "listing", "locked", "logs", "loose", "name",
+        "asks", "calls", "client", "counts", "era", "ledger", "listing", "locked", "logs", "loose", "methods", "name",
         "now", "opened", "out", "peer_name", "revision", "rounds", "server_name", "tasks",
     )  # fmt: skip
 
@@ -52,7 +53,13 @@ class State:
         self.peer_name = ""
         self.server_name = ""
         self.now = 0
+        self.methods = REQUESTS[Era.LEGACY, Side.HOST]
         self.out = Outbox()
+
+    def enter(self, era: Era) -> None:
+        """Fix the era; its methods are the only ones from now on."""
+        self.era = era
+        self.methods = REQUESTS[era, Side.HOST]
 
     @property
     def speaking(self) -> Era:

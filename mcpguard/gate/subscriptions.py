@@ -36,7 +36,9 @@ def reduce(state: State, params: JsonObject) -> tuple[JsonObject, bool]:
     edited = False
     uris = wanted.get("resourceSubscriptions")
     if uris is not None:
-        if type(uris) is not list or not all(type(uri) is str and len(uri) <= limits.URI_CHARS for uri in uris):
+        if type(uris) is not list or not all(
+            type(uri) is str and len(uri) <= limits.URI_CHARS for uri in uris
+        ):
             raise Refused("resourceSubscriptions is not a list of URIs")
         if uris and not state.granted("resources/subscribe"):
             del wanted["resourceSubscriptions"]
@@ -57,7 +59,9 @@ def owner(state: State, method: str, params: Json) -> Call | None:
     None if it names no living subscription, or a kind that this subscription did not ask for.
     """
     tags = params.get("_meta") if type(params) is dict else None
-    call = state.calls.get(tags.get(meta.SUBSCRIPTION)) if type(tags) is dict else None
+    if type(tags) is not dict:
+        return None
+    call = state.calls.get(tags.get(meta.SUBSCRIPTION))
     if call is None or call.wanted is None:
         return None
     kind = _KINDS.get(method)

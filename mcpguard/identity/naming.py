@@ -9,7 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-_RUNNERS: Final = frozenset({"npx", "uvx", "bunx", "pnpx", "pipx", "npm", "pnpm", "yarn", "uv", "bun", "deno", "docker"})
+_RUNNERS: Final = frozenset(
+    {"npx", "uvx", "bunx", "pnpx", "pipx", "npm", "pnpm", "yarn", "uv", "bun", "deno", "docker"}
+)
 _INTERPRETERS: Final = re.compile(r"(?:python|pypy|node|ruby|perl|bash|sh|dash|zsh)[0-9.]*")
 _VERBS: Final = frozenset({"run", "exec", "x", "dlx", "tool", "start"})
 _SUFFIX: Final = re.compile(r"(?:\.(?:py|js|mjs|cjs|ts|sh|exe))$")
@@ -38,4 +40,4 @@ def _base(word: str) -> str:
     """A package without its version and scope, a path without its directories."""
     if word.startswith("@"):
         return "/".join(part.split("@")[0] for part in word[1:].split("/")).replace("/", "-")
-    return word.rsplit("/", 1)[-1].split("@")[0].split("==")[0]
+    return word.rsplit("/", 1)[-1].split("@", maxsplit=1)[0].split("==", maxsplit=1)[0]

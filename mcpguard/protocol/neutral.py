@@ -20,7 +20,7 @@ _PICTURES: Final = {
     **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n\r"},
     0x7F: "\u2421",
     **{code: None for code in range(0x80, 0xA0) if code != 0x85},
-    **{code: None for code in range(0xE0000, 0xE0080)},
+    **dict.fromkeys(range(917504, 917632)),
 }
 
 

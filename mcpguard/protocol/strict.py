@@ -38,8 +38,9 @@ _decode = msgspec.json.Decoder().decode
 encode_raw = msgspec.json.Encoder().encode
 """Encode without escaping line separators: for digests and sizes, never for the wire."""
 
-_INT_MIN: Final = -(2**63)
-_INT_MAX: Final = 2**64 - 1
+_TOKENS: Final = limits.TOKENS
+_ID_MAX: Final = limits.ID_MAX
+_ID_CHARS: Final = limits.ID_CHARS
 _FORBIDDEN_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
@@ -114,26 +115,25 @@ def _walk(value: Json, depth: int) -> int:
         if shape not in _safe_shapes:
             _check_keys(shape)
         count = len(shape)
-        children = value.values()
+        value = value.values()
     elif kind is list:
         count = 0
-        children = value
-        if len(value) > limits.TOKENS:
-            raise Refused(f"an array has more than {limits.TOKENS} elements")
+        if len(value) > _TOKENS:
+            raise Refused(f"an array has more than {_TOKENS} elements")
     else:
         return 0
     if depth <= 0:
         raise Refused(f"nested deeper than {limits.DEPTH} levels")
-    for child in children:
+    for child in value:
         kind = type(child)
         if kind is str:
             continue
         if kind is dict or kind is list:
             count += _walk(child, depth - 1)
-        elif kind is int and not _INT_MIN <= child <= _INT_MAX:
+        elif kind is int and not -0x8000000000000000 <= child <= 0xFFFFFFFFFFFFFFFF:
             raise Refused("an integer does not fit 64 bits; send it as a string")
-    if count > limits.TOKENS:
-        raise Refused(f"more than {limits.TOKENS} members in one message")
+    if count > _TOKENS:
+        raise Refused(f"more than {_TOKENS} members in one message")
     return count
 
 
@@ -223,8 +223,8 @@ def valid_id(ident: Json) -> bool:
     bidirectional characters are ours: ids are shown to people and written to logs.
     """
     if type(ident) is int:
-        return -limits.ID_MAX <= ident <= limits.ID_MAX
-    return type(ident) is str and len(ident) <= limits.ID_CHARS and (ident.isprintable() or not ident)
+        return -_ID_MAX <= ident <= _ID_MAX
+    return type(ident) is str and len(ident) <= _ID_CHARS and (ident.isprintable() or not ident)
 
 
 def as_object(value: Json) -> JsonObject:

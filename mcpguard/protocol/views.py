@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import binascii
 import unicodedata
+from collections.abc import Container
 from typing import Final
 
 from mcpguard import limits
@@ -52,19 +53,19 @@ def honest_name(name: Json) -> bool:
     return name.isprintable() and name == name.strip() and unicodedata.normalize("NFKC", name) == name
 
 
-def tool_name(params: JsonObject) -> str:
-    """The tool that a `tools/call` names.
+def tool_name(params: JsonObject, known: Container[str] = ()) -> str:
+    """The tool that a `tools/call` names; `known` holds names that were found honest before.
 
     Raises:
         Refused: No honest name, or arguments that are not an object.
     """
     name = params.get("name")
-    if not honest_name(name):
+    if type(name) is not str or (name not in known and not honest_name(name)):
         raise Refused("tools/call needs the exact name of a tool")
     arguments = params.get("arguments")
     if type(arguments) is not dict and arguments is not None:
         raise Refused("arguments is not an object")
-    return str(name)
+    return name
 
 
 def target(method: str, params: JsonObject) -> str:

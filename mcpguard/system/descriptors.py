@@ -82,7 +82,9 @@ def _check_access(name: str, fd: int, info: os.stat_result) -> None:
             raise PeerError(f"{name} is the wrong end of a pipe")
     elif name != "stderr":
         kind = "a terminal" if os.isatty(fd) else "neither a pipe nor a socket"
-        raise PeerError(f"{name} is {kind}", hint="mcpguard run is started by an agent host, which speaks MCP to it")
+        raise PeerError(
+            f"{name} is {kind}", hint="mcpguard run is started by an agent host, which speaks MCP to it"
+        )
     elif mode == os.O_RDONLY or not (stat.S_ISCHR(info.st_mode) or stat.S_ISREG(info.st_mode)):
         raise PeerError("stderr cannot be written to")
 

@@ -24,7 +24,9 @@ def private_directory(path: Path) -> Path:
     if not stat.S_ISDIR(info.st_mode):
         raise PeerError(f"{path} is not a directory", hint="remove it, or choose another place")
     if info.st_uid != os.geteuid():
-        raise PeerError(f"{path} belongs to another user (uid {info.st_uid})", hint="remove it, or choose another place")
+        raise PeerError(
+            f"{path} belongs to another user (uid {info.st_uid})", hint="remove it, or choose another place"
+        )
     if stat.S_IMODE(info.st_mode) & 0o077:
         path.chmod(0o700)
     _check_above(path)
@@ -35,7 +37,9 @@ def _check_above(path: Path) -> None:
     for parent in path.absolute().parents:
         info = parent.stat()
         if info.st_uid not in (0, os.geteuid()):
-            raise PeerError(f"{parent} belongs to another user (uid {info.st_uid})", hint="choose another place")
+            raise PeerError(
+                f"{parent} belongs to another user (uid {info.st_uid})", hint="choose another place"
+            )
         if info.st_mode & _OTHERS_WRITE and not info.st_mode & stat.S_ISVTX and not _user_private(info):
             raise PeerError(f"{parent} is writable by others", hint=f"chmod go-w {parent}")
 

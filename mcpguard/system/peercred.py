@@ -55,7 +55,9 @@ def attest(sock: socket.socket) -> Peer:
     """
     pid, uid, gid = _credentials(sock)
     if pid <= 0 or uid == _NOBODY:
-        raise PeerError("the caller lives in another namespace", hint="run it outside the sandbox or container")
+        raise PeerError(
+            "the caller lives in another namespace", hint="run it outside the sandbox or container"
+        )
     pidfd = _pidfd(sock)
     return Peer(PeerFacts(pid, uid, gid, pinned=pidfd >= 0), pidfd)
 

@@ -1,0 +1,67 @@
+"""Speak to the daemon on admin.sock: one request, one reply."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import msgspec
+
+from mcpguard import limits
+from mcpguard.errors import ConfigError, DaemonError, PeerError
+from mcpguard.model import JsonObject
+from mcpguard.system import paths
+from mcpguard.system.peercred import require_user
+
+_SECONDS = 20.0
+
+
+def request(content: JsonObject) -> JsonObject:
+    """Ask the daemon.
+
+    Raises:
+        DaemonError: No daemon runs, it belongs to somebody else, or it refused; `hint` says what to do.
+        ConfigError: It refused a policy; nothing was applied.
+    """
+    try:
+        reply = msgspec.json.decode(_exchange(msgspec.json.encode(content) + b"\n"))
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise DaemonError(
+            "the mcpguard daemon is not running", hint="the first mcpguard run starts it"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DaemonError(
+            f"the mcpguard daemon does not answer: {error}", hint="mcpguard daemon logs"
+        ) from error
+    if reply.get("ok"):
+        return dict(reply)
+    if reply.get("code") == "config":
+        raise ConfigError(reply["error"], file=str(content.get("source", "policy")))
+    raise DaemonError(str(reply.get("error", "the daemon refused")))
+
+
+def running() -> bool:
+    """Whether a daemon answers."""
+    try:
+        request({"verb": "status"})
+    except DaemonError:
+        return False
+    return True
+
+
+def _exchange(line: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(_SECONDS)
+        sock.connect(os.fspath(paths.admin_socket()))
+        try:
+            require_user(sock, os.geteuid())
+        except PeerError as error:
+            raise DaemonError(error.message) from error
+        sock.sendall(line)
+        data = bytearray()
+        while not data.endswith(b"\n"):
+            more = sock.recv(65536)
+            if not more or len(data) > limits.CONTROL_BYTES:
+                break
+            data += more
+        return bytes(data)

@@ -1,0 +1,76 @@
+"""`mcpguard daemon`: start, stop, logs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import click
+
+from mcpguard import limits
+from mcpguard.cli import client
+from mcpguard.errors import DaemonError
+from mcpguard.system import paths
+from mcpguard.system.files import private_directory
+
+_STOP_SECONDS = 10.0
+
+
+@click.group()
+def daemon() -> None:
+    """The process that guards: it starts with the first `mcpguard run` and ends after ten idle minutes."""
+
+
+@daemon.command()
+@click.option(
+    "--on-demand", is_flag=True, help="End after some idle minutes; log to a file. Used by `mcpguard run`."
+)
+@click.option(
+    "--idle", type=float, default=None, metavar="SECONDS", help="With --on-demand, another idle time."
+)
+def start(on_demand: bool, idle: float | None) -> None:
+    """Run in the foreground until SIGTERM or `mcpguard daemon stop`.
+
+    Exits 1 if a daemon runs already.
+    """
+    from mcpguard.daemon import app  # asyncio and all: only for the daemon itself
+
+    _log_to(on_demand)
+    seconds = (limits.IDLE_SECONDS if idle is None else idle) if on_demand else 0.0
+    app.main(idle=seconds)
+
+
+def _log_to(on_demand: bool) -> None:
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if on_demand:
+        private_directory(paths.state_dir())
+        handler = logging.FileHandler(paths.daemon_log(), encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger("mcpguard").addHandler(handler)
+    logging.getLogger("mcpguard").setLevel(logging.INFO)
+
+
+@daemon.command()
+def stop() -> None:
+    """End the daemon and every guarded server; exits 3 if none runs."""
+    reply = client.request({"verb": "stop"})
+    deadline = time.monotonic() + _STOP_SECONDS
+    while paths.admin_socket().exists():
+        if time.monotonic() > deadline:
+            raise DaemonError(f"the daemon (pid {reply['pid']}) does not end", hint=f"kill -9 {reply['pid']}")
+        time.sleep(0.02)
+    click.echo(f"stopped; {reply['connections']} connections were closed")
+
+
+@daemon.command()
+@click.option("-n", "count", type=click.IntRange(1), default=40, show_default=True, help="Lines.")
+def logs(count: int) -> None:
+    """Show the end of the log of a daemon that was started on demand."""
+    try:
+        lines = paths.daemon_log().read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        click.echo(f"no log yet at {paths.daemon_log()}", err=True)
+        return
+    for line in lines[-count:]:
+        click.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))

@@ -1,0 +1,97 @@
+"""`mcpguard`: dispatch. Each verb's module is imported when it is used; `run` never comes here."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Final
+
+import click
+
+from mcpguard import __version__
+from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError
+
+FAILED, USAGE, NOT_RUNNING, REFUSED, CONFIG = 1, 2, 3, 5, 6
+
+VERBS: Final = {
+    "run": "start an MCP server behind mcpguard (what hosts call)",
+    "demo": "see it work: a real server, a real client, a dozen lines",
+    "status": "daemon, connections, calls allowed and denied",
+    "policy": "check, apply, show and explain policy",
+    "audit": "read and verify the audit log",
+    "proxy": "listen on a Unix socket, one guarded server for each connection",
+    "daemon": "start, stop, and the log of the daemon",
+    "completion": "completion script for bash, zsh or fish",
+    "version": "print the version",
+}
+
+EXIT_CODES: Final = """\
+Exit codes: 0 ok; 1 failed; 2 usage; 3 not running; 5 refused; 6 configuration invalid, nothing written.
+`mcpguard run`: the server's own; 128+n if signal n ended it; 125 mcpguard failed; 126 not executable; 127 not found.
+"""
+
+
+class _Verbs(click.Group):
+    """Commands by name, imported when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"mcpguard.cli.{'run' if cmd_name == 'run' else cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=_Verbs,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", message="mcpguard %(version)s")
+def cli() -> None:
+    """A reference monitor between agent hosts and MCP servers.
+
+    Put `mcpguard run --` before a server's command in a host's configuration. Without a policy it watches and
+    records; `mcpguard policy apply FILE` makes it enforce.
+    """
+
+
+def exit_code(error: GuardError) -> int:
+    """The exit code of an error by who must act."""
+    match error:
+        case ConfigError():
+            return CONFIG
+        case DaemonError():
+            return NOT_RUNNING if "not running" in error.message else FAILED
+        case PeerError():
+            return REFUSED
+        case _:
+            return FAILED
+
+
+def main() -> int:
+    """Entry point of every verb but `run`; returns the exit code."""
+    try:
+        code: Any = cli.main(prog_name="mcpguard", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("mcpguard: interrupted", err=True)
+        return 130
+    except GuardError as error:
+        click.echo(f"mcpguard: {error.sentence()}", err=True)
+        return exit_code(error)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return FAILED
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,59 @@
+"""`mcpguard status`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import msgspec
+
+from mcpguard.audit.record import visible
+from mcpguard.cli import client
+from mcpguard.model import JsonObject
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(as_json: bool) -> None:
+    """Show the daemon, its connections, and what was allowed and denied. Exits 3 if no daemon runs."""
+    reply = client.request({"verb": "status"})
+    if as_json:
+        click.echo(msgspec.json.encode(reply).decode())
+        return
+    for line in _lines(reply):
+        click.echo(line)
+
+
+def _lines(reply: JsonObject) -> list[str]:
+    calls, policy = reply["calls"], reply["policy"]
+    lines = [
+        _daemon(reply),
+        f"policy   {policy['mode']}, {policy['rules']} rules, from {visible(policy['source'])}",
+        f"calls    {calls['allowed']} allowed, {calls['denied']} denied, {calls['dropped']} lines dropped",
+        f"audit    {reply['audit']['failure'] or 'writing to ' + reply['paths']['audit']}",
+        f"servers  end with their session: {reply['reaping'].get('sentence', '')}",
+        f"open     {len(reply['connections'])} connections, {reply['served']} since the start",
+    ]
+    lines += [_connection(connection) for connection in reply["connections"]]
+    return lines
+
+
+def _daemon(reply: JsonObject) -> str:
+    memory = reply["memory"]["pss_bytes"] / 2**20
+    return f"mcpguard {reply['version']}, pid {reply['pid']}, up {_age(reply['since'])}, {memory:.1f} MiB"
+
+
+def _connection(entry: JsonObject) -> str:
+    host = entry["host"]
+    claim = visible(entry["claims"]["host"]) or "unnamed"
+    return (
+        f"  {entry['id']}  {visible(entry['server'])} (pid {entry['pid']}) for uid {host['uid']} pid {host['pid']} "
+        f'[{host["grade"]}], says it is "{claim}"; {entry["revision"] or "no handshake yet"}; '
+        f"{entry['allowed']} allowed, {entry['denied']} denied, {entry['in_flight']} in flight"
+    )
+
+
+def _age(since: float) -> str:
+    seconds = max(0, int(time.time() - since))
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}h{rest // 60:02}m" if hours else f"{rest // 60}m{rest % 60:02}s"

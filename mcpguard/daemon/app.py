@@ -1,0 +1,292 @@
+"""The daemon: wires the rooms together, serves until told to stop, and leaves nothing behind.
+
+Start is race-free: whoever holds the lock in the runtime directory is the daemon; the others see that it answers
+and leave. An on-demand daemon ends by itself after a time without connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import itertools
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+
+from mcpguard import __version__, limits
+from mcpguard.audit import record
+from mcpguard.daemon import admission, control
+from mcpguard.daemon.lifeline import Lifeline
+from mcpguard.daemon.listener import Listener
+from mcpguard.daemon.recorder import Recorder
+from mcpguard.daemon.session import Session
+from mcpguard.daemon.spawn import Spawner
+from mcpguard.daemon.tasks import spawn_task
+from mcpguard.errors import DaemonError, GuardError, PeerError
+from mcpguard.model import JsonObject
+from mcpguard.policy.builtin import observe_snapshot
+from mcpguard.policy.rules import RuleSet
+from mcpguard.policy.snapshot import Snapshot, compile_snapshot
+from mcpguard.protocol.control import Request
+from mcpguard.system import paths
+from mcpguard.system.files import private_directory
+from mcpguard.system.journal import Journal
+from mcpguard.system.memory import pss
+from mcpguard.system.peercred import attest
+from mcpguard.system.policystore import PolicyStore
+
+_log = logging.getLogger("mcpguard")
+_TICK_SECONDS = 1.0
+_STOP_SECONDS = 5.0
+_LOCK_SECONDS = 10.0
+
+
+class Daemon:
+    """Everything that serves one user on one machine.
+
+    Args:
+        journal: The audit log, open.
+        store: Where the applied policy lives.
+        idle: End after this many seconds without a connection; 0 for never.
+    """
+
+    def __init__(self, journal: Journal, store: PolicyStore, idle: float) -> None:
+        self._recorder = Recorder(journal)
+        self._store = store
+        self._rules = store.load()
+        self._idle = idle
+        self._spawner = Spawner()
+        self._sessions: dict[str, Session] = {}
+        self._counter = itertools.count(1)
+        self._totals = {"allowed": 0, "denied": 0, "dropped": 0}
+        self._served = 0
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._began = time.time()
+        self._busy_until = asyncio.get_running_loop().time()
+        self._own: frozenset[tuple[int, int]] = frozenset()
+        self._verbs = {"status": self._status, "policy-apply": self._apply, "stop": self._stop}
+
+    async def serve(self) -> None:
+        """Serve until told to stop, then end every session and close the journal."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        await self._spawner.start()
+        run = Listener(paths.run_socket(), lambda sock: self._launch(self._connected(sock), "a connection"))
+        admin = Listener(
+            paths.admin_socket(),
+            lambda sock: self._launch(control.answer(sock, self._verbs), "a control request"),
+        )
+        self._own = frozenset({run.identity(), admin.identity()})
+        _log.info("mcpguard %s serves at %s", __version__, paths.runtime_dir())
+        try:
+            await self._until_stopped()
+        finally:
+            run.close()
+            await self._end_sessions()
+            await self._spawner.close()
+            admin.close()
+            await self._recorder.close()
+
+    def _launch(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = spawn_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- connections ---------------------------------------------------------------------------------------
+
+    async def _connected(self, sock: socket.socket) -> None:
+        lifeline = Lifeline(sock)
+        try:
+            peer = attest(sock)
+        except GuardError as error:
+            lifeline.refuse(admission.REFUSED, error)
+            lifeline.close()
+            return
+        try:
+            if peer.facts.uid != os.geteuid():
+                raise PeerError(f"uid {peer.facts.uid} may not use the daemon of uid {os.geteuid()}")
+            self._check_room()
+            hello = await lifeline.hello()
+            name = admission.check(lifeline, hello, self._own)
+            ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
+            if self._rules is None:
+                lifeline.say(
+                    "no policy is applied: watching only, nothing is refused; see: mcpguard policy --help"
+                )
+            admitted = await admission.admit(
+                lifeline, hello, name, ident=ident, facts=peer.facts, snapshot=self._snapshot(name),
+                recorder=self._recorder, spawner=self._spawner,
+            )  # fmt: skip
+            await self._run(admitted)
+        except GuardError as error:
+            _log.warning("refused: %s", error.sentence())
+            lifeline.refuse(admission.refusal_code(error), error)
+        finally:
+            peer.close()
+            lifeline.close()
+
+    async def _run(self, admitted: admission.Admitted) -> None:
+        session = admitted.session
+        self._sessions[session.ident] = session
+        self._served += 1
+        try:
+            await admission.serve(admitted, self._recorder)
+        finally:
+            del self._sessions[session.ident]
+            for key in self._totals:
+                self._totals[key] += session.status()[key]
+            self._busy_until = asyncio.get_running_loop().time()
+
+    def _check_room(self) -> None:
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        room = (most - limits.RESERVED_DESCRIPTORS) // limits.SESSION_DESCRIPTORS
+        if len(self._sessions) >= room:
+            raise DaemonError(
+                f"{len(self._sessions)} servers run already, the limit of open files allows no more"
+            )
+
+    def _snapshot(self, server: str) -> Snapshot:
+        return observe_snapshot(server) if self._rules is None else compile_snapshot(self._rules, server)
+
+    # --- verbs of admin.sock -------------------------------------------------------------------------------
+
+    def _status(self, _request: Request) -> JsonObject:
+        sessions = [session.status() for session in self._sessions.values()]
+        totals = {key: count + sum(s[key] for s in sessions) for key, count in self._totals.items()}
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "since": self._began,
+            "on_demand": self._idle > 0,
+            "paths": {"runtime": str(paths.runtime_dir()), "audit": str(paths.audit_dir())},
+            "policy": _described(self._rules),
+            "audit": {"failure": self._recorder.failure},
+            "reaping": self._spawner.promise(),
+            "memory": {"pss_bytes": pss(os.getpid())},
+            "served": self._served,
+            "calls": totals,
+            "connections": sessions,
+        }
+
+    def _apply(self, request: Request) -> JsonObject:
+        before = self._rules.digest if self._rules else ""
+        rules = self._store.apply(request.text.encode(), request.source)
+        self._rules = rules
+        self._recorder.later([record.policy(before, rules.digest, request.source)])
+        for session in self._sessions.values():
+            session.change_policy(self._snapshot(session.server))
+        return {"policy": _described(rules), "connections": len(self._sessions)}
+
+    def _stop(self, _request: Request) -> JsonObject:
+        asyncio.get_running_loop().call_soon(self._stopping.set)
+        return {"connections": len(self._sessions), "pid": os.getpid()}
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    async def _until_stopped(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while not self._stopping.is_set():
+            try:
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._stopping.wait()
+            except TimeoutError:
+                now = loop.time()
+                if now - last < 2 * _TICK_SECONDS:
+                    self._tick(now)
+                last = now
+
+    def _tick(self, now: float) -> None:
+        for session in list(self._sessions.values()):
+            if session.overdue(now):
+                session.end("the host began a message and did not end it", now=True)
+        if self._idle and not self._sessions and now - self._busy_until > self._idle:
+            _log.info("nothing to do for %.0f seconds", self._idle)
+            self._stopping.set()
+
+    async def _end_sessions(self) -> None:
+        for session in list(self._sessions.values()):
+            session.end("the daemon ends", now=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)
+
+
+def _described(rules: RuleSet | None) -> JsonObject:
+    if rules is None:
+        return {"source": "built in", "mode": "observe", "rules": 0, "digest": ""}
+    return {"source": rules.file, "mode": rules.mode.value, "rules": len(rules.rules), "digest": rules.digest}
+
+
+def take_lock(directory: Path) -> int:
+    """The lock that makes this process the daemon; it is held until the descriptor is closed.
+
+    Raises:
+        DaemonError: Another daemon serves already (its message is what to tell the user).
+    """
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _answers(directory / "run.sock") or time.monotonic() > deadline:
+                os.close(fd)
+                raise DaemonError("a daemon runs already", hint="mcpguard status") from None
+            time.sleep(0.02)
+        else:
+            return fd
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(os.fspath(path))
+        except OSError:
+            return False
+        return True
+
+
+def main(*, idle: float = 0.0) -> None:
+    """Run the daemon in the foreground until SIGTERM, SIGINT or `mcpguard daemon stop`.
+
+    Raises:
+        GuardError: It cannot start; the sentence says why.
+    """
+    os.umask(0o077)
+    os.chdir("/")
+    lock = take_lock(private_directory(paths.runtime_dir()))
+    _raise_limits()
+    private_directory(paths.state_dir())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_main(idle))
+    os.close(lock)
+
+
+async def _main(idle: float) -> None:
+    daemon = Daemon(Journal.open(paths.audit_dir()), PolicyStore(paths.policy_dir()), idle)
+    await daemon.serve()
+
+
+def _raise_limits() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where it is installed; asyncio's own loop gives the same results, slower."""
+    if os.environ.get("MCPGUARD_LOOP") == "asyncio":
+        return None
+    try:
+        import uvloop  # noqa: PLC0415 (optional)
+    except ImportError:
+        return None
+    return uvloop.Loop

@@ -1,0 +1,56 @@
+"""admin.sock: status, policy, stop; for people and their command line, never for shims.
+
+Not here yet: refusing callers inside an agent host's process tree. Whoever has the user's id can ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+from mcpguard import limits
+from mcpguard.errors import ConfigError, GuardError, ProtocolError
+from mcpguard.model import JsonObject
+from mcpguard.protocol import control
+from mcpguard.system.peercred import require_user
+
+_SECONDS = 10.0
+
+
+async def answer(sock: socket.socket, verbs: dict[str, Callable[[control.Request], JsonObject]]) -> None:
+    """Answer one request and close the connection."""
+    loop = asyncio.get_running_loop()
+    try:
+        require_user(sock, os.geteuid())
+        async with asyncio.timeout(_SECONDS):
+            line = await _line(loop, sock)
+            await loop.sock_sendall(sock, _reply(line, verbs))
+    except (GuardError, OSError, TimeoutError):
+        return  # the caller is another user's, or gone: there is nobody to tell
+    finally:
+        sock.close()
+
+
+async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
+    data = bytearray()
+    while b"\n" not in data:
+        more = await loop.sock_recv(sock, 65536)
+        if not more or len(data) + len(more) > limits.CONTROL_BYTES:
+            raise ProtocolError("not a control request")
+        data += more
+    return bytes(data.partition(b"\n")[0])
+
+
+def _reply(line: bytes, verbs: dict[str, Callable[[control.Request], JsonObject]]) -> bytes:
+    try:
+        request = control.parse_request(line)
+        verb = verbs.get(request.verb)
+        if verb is None:
+            return control.failure("unknown", f"the daemon has no verb {request.verb[:40]!a}")
+        return control.reply({"ok": True, **verb(request)})
+    except ConfigError as error:
+        return control.failure("config", error.sentence())
+    except GuardError as error:
+        return control.failure("failed", error.sentence())

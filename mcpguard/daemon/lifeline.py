@@ -1,0 +1,151 @@
+"""The shim's end of a connection: its handshake, the lines to it, and its death.
+
+Source: security reference 2.3: credentials first, then a nonce that only what runs *after* the look can echo, then
+exactly three descriptors with close-on-exec.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+from mcpguard import __version__, limits
+from mcpguard.errors import GuardError, PeerError, ProtocolError
+from mcpguard.protocol.hello import Hello, greeting, one_line, parse_hello
+from mcpguard.system.descriptors import close_all, receive
+
+_NONCE_BYTES = 16
+_CHUNK = 65536
+
+
+class Lifeline:
+    """A connection on run.sock. Owns the socket, and the descriptors until they are taken."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._nonce = os.urandom(_NONCE_BYTES).hex().encode()
+        self._descriptors: list[int] = []
+        self._watching = False
+
+    async def hello(self) -> Hello:
+        """Exchange the handshake.
+
+        Raises:
+            GuardError: The shim said something else, took too long, or is another version.
+        """
+        self._say(greeting(__version__, self._nonce))
+        try:
+            async with asyncio.timeout(limits.HELLO_SECONDS):
+                body = await self._block()
+        except TimeoutError as error:
+            raise PeerError("the handshake took too long") from error
+        hello = parse_hello(body)
+        if hello.version != __version__:
+            raise PeerError(f"mcpguard run is version {hello.version}, the daemon {__version__}")
+        if hello.nonce != self._nonce:
+            raise PeerError("the handshake does not answer this daemon's greeting")
+        return hello
+
+    def take(self) -> list[int]:
+        """The descriptors that were passed; the caller owns them from now on."""
+        taken, self._descriptors = self._descriptors, []
+        return taken
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The descriptors that were passed, still owned here."""
+        return self._descriptors
+
+    def ready(self) -> None:
+        """The server runs: the shim lets go of its stdin and stdout."""
+        self._say(b"ready\n")
+
+    def say(self, text: str) -> None:
+        """A sentence for the host's stderr."""
+        self._say(b"say %b\n" % one_line(text))
+
+    def refuse(self, code: int, error: GuardError) -> None:
+        """The shim prints the sentence, answers the host's first request with it, and exits with `code`."""
+        self._say(b"refuse %d %b\n" % (code, one_line(error.sentence())))
+
+    def exit(self, code: int) -> None:
+        """The server's exit code."""
+        self._say(b"exit %d\n" % code)
+
+    def watch(self, term: Callable[[], None], gone: Callable[[], None]) -> None:
+        """Call `term` when the shim was asked to end, `gone` when it is no more."""
+
+        def ready() -> None:
+            try:
+                data = self._sock.recv(256)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data = b""
+            if b"term" in data:
+                term()
+            if not data:
+                self._unwatch()
+                gone()
+
+        self._loop.add_reader(self._sock.fileno(), ready)
+        self._watching = True
+
+    def close(self) -> None:
+        """Let go of everything that is still ours."""
+        self._unwatch()
+        close_all(self._descriptors)
+        self._sock.close()
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._loop.remove_reader(self._sock.fileno())
+            self._watching = False
+
+    def _say(self, line: bytes) -> None:
+        """Short lines into an empty socket buffer: they fit, or the shim is gone, which `watch` says."""
+        try:
+            self._sock.send(line, socket.MSG_DONTWAIT)
+        except OSError:
+            return
+
+    async def _block(self) -> bytes:
+        """The length-prefixed block of the shim, its descriptors kept aside."""
+        data = bytearray()
+        size = 4
+        while len(data) < size:
+            await self._readable()
+            try:
+                more, passed = receive(
+                    self._sock, min(_CHUNK, size - len(data)) if len(data) >= 4 else _CHUNK
+                )
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as error:
+                raise PeerError("the shim is gone") from error
+            self._descriptors.extend(passed)
+            if not more or len(self._descriptors) > 3:
+                raise PeerError("the shim is gone" if not more else "too many descriptors were passed")
+            data += more
+            if len(data) >= 4:
+                size = 4 + int.from_bytes(data[:4], "big")
+                if size > limits.HELLO_BYTES or len(data) > size:
+                    raise ProtocolError("malformed handshake")
+        return bytes(data[4:])
+
+    async def _readable(self) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        fd = self._sock.fileno()
+
+        def arrived() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        self._loop.add_reader(fd, arrived)
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(fd)

@@ -1,0 +1,85 @@
+"""Listening sockets in the private directory, and the accept loop that never spins."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from mcpguard.errors import PeerError
+from mcpguard.system.files import private_socket_path
+from mcpguard.system.rundir import MAX_SOCKET_PATH
+
+_log = logging.getLogger("mcpguard")
+_BACKLOG = 1024
+_PAUSE_SECONDS = 0.2
+_ACCEPTS = 64
+
+
+class Listener:
+    """One Unix socket, mode 0600.
+
+    Args:
+        path: Where it is bound; a socket that a dead daemon left is replaced, anything else refused.
+        accepted: Called with each connection, non-blocking and close-on-exec.
+
+    Raises:
+        PeerError: Something that is not ours stands at `path`, or the path is too long.
+    """
+
+    def __init__(self, path: Path, accepted: Callable[[socket.socket], None]) -> None:
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise PeerError(
+                f"the socket path {path} is too long", hint="set MCPGUARD_RUNTIME_DIR to a shorter directory"
+            )
+        private_socket_path(path)
+        self._path = path
+        self._accepted = accepted
+        self._loop = asyncio.get_running_loop()
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.setblocking(False)
+        before = os.umask(0o177)
+        try:
+            self._sock.bind(os.fspath(path))
+        finally:
+            os.umask(before)
+        self._sock.listen(_BACKLOG)
+        self._loop.add_reader(self._sock.fileno(), self._ready)
+
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the listening descriptor, to recognise it if it is passed back to us."""
+        info = os.fstat(self._sock.fileno())
+        return info.st_dev, info.st_ino
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        self._loop.remove_reader(self._sock.fileno())
+        self._path.unlink(missing_ok=True)
+        self._sock.close()
+
+    def _ready(self) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                connection, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._rest(error)
+                return
+            connection.setblocking(False)
+            self._accepted(connection)
+
+    def _rest(self, error: OSError) -> None:
+        """Out of descriptors: look again a little later instead of spinning."""
+        _log.warning("cannot accept: %s", error)
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.call_later(_PAUSE_SECONDS, self._again)
+
+    def _again(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock.fileno(), self._ready)

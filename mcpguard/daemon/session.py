@@ -1,0 +1,244 @@
+"""One guarded connection: feeds its gate, carries out what it says, and ends without leaving anything behind.
+
+Rule 1: between an event and the end of its commands there is no `await`.
+Rule 2: commands are carried out in order. If a record cannot be written, no call of that event travels.
+Rule 3: any exception is a bug in here or in the gate: it is logged, and both sides are closed.
+
+How a connection ends (the host's patience is the bound, see limits): the host's end of file, the shim's death or
+SIGTERM, the server's exit, a fatal line from either side, the daemon's own end. Each leads to `_ending`, which runs
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Protocol, assert_never
+
+from mcpguard import limits
+from mcpguard.daemon.recorder import Recorder
+from mcpguard.daemon.streams import Inlet, Outlet
+from mcpguard.daemon.tasks import spawn_task
+from mcpguard.errors import JournalError
+from mcpguard.gate.commands import Append, Close, Command, Later, Write
+from mcpguard.gate.events import BytesReceived, Event, NotRecorded, PolicyChanged, StreamEnded
+from mcpguard.gate.gate import Gate
+from mcpguard.model import JsonObject, Side
+from mcpguard.policy.snapshot import Snapshot
+
+_log = logging.getLogger("mcpguard")
+
+
+class Upstream(Protocol):
+    """A running server, whatever reaches it."""
+
+    pid: int
+
+    async def wait(self) -> int:
+        """Its exit code as a shell gives it."""
+
+    async def gone(self) -> None:
+        """Until no process of it is left."""
+
+    def end(self) -> None:
+        """Its input has ended: let it exit by itself, then make it."""
+
+    def term(self) -> None:
+        """Make it exit now."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+
+class Session:
+    """Drives one gate between a host's descriptors and a server's.
+
+    Args:
+        ident: Short name of the connection in records and `status`.
+        gate: Its gate.
+        recorder: Where records go.
+        server: The server's name.
+        upstream: The running server.
+        evidence: What the kernel says of the host.
+    """
+
+    def __init__(
+        self,
+        ident: str,
+        gate: Gate,
+        recorder: Recorder,
+        server: str,
+        upstream: Upstream,
+        evidence: dict[str, object],
+    ) -> None:
+        self.ident = ident
+        self.server = server
+        self.evidence = evidence
+        self.began = time.time()
+        self._gate = gate
+        self._recorder = recorder
+        self._upstream = upstream
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._server_ended = asyncio.Event()
+        self._reason = ""
+        self._line_began = 0.0
+        self._inlets: dict[Side, Inlet] = {}
+        self._outlets: dict[Side, Outlet] = {}
+
+    # --- life ----------------------------------------------------------------------------------------------
+
+    def attach(self, side: Side, source: int, sink: int) -> None:
+        """Take over the two descriptors of one side."""
+        self._inlets[side] = Inlet(
+            self._loop, source, lambda data: self._received(side, data), lambda: self._ended(side)
+        )
+        self._outlets[side] = Outlet(
+            self._loop, sink, lambda full: self._pressed(side, full), lambda: self._broken(side)
+        )
+
+    async def run(self) -> int:
+        """Relay until the connection is over and the host has all that is its; the server's exit code."""
+        for inlet in self._inlets.values():
+            inlet.resume()
+        exited = spawn_task(self._upstream.wait(), name=f"exit of {self.server}")
+        over = spawn_task(self._over.wait(), name=f"end of {self.ident}")
+        await asyncio.wait((exited, over), return_when=asyncio.FIRST_COMPLETED)
+        if exited.done():
+            await self._drain()
+        over.cancel()
+        self._hang_up(exited.done())
+        code = await exited
+        await self._flush()
+        self._close()
+        return code
+
+    async def gone(self) -> None:
+        """Until no process of the server is left."""
+        await self._upstream.gone()
+
+    def end(self, reason: str, *, now: bool = False) -> None:
+        """End the connection. `now`: the host does not wait, so the server gets its SIGTERM at once."""
+        if now:
+            self._upstream.term()
+        if not self._over.is_set():
+            self._reason = reason
+            self._over.set()
+
+    @property
+    def reason(self) -> str:
+        """Why the connection ended, empty for an ordinary end."""
+        return self._reason
+
+    def change_policy(self, snapshot: Snapshot) -> None:
+        """Another policy holds from the next message on."""
+        self._feed(PolicyChanged(snapshot, time.monotonic_ns()))
+
+    def overdue(self, now: float) -> bool:
+        """Whether the host began a line and does not end it, though nothing keeps it from doing so (slow loris)."""
+        began = self._line_began
+        return bool(began) and self._inlets[Side.HOST].watching and now - began > limits.IDLE_LINE_SECONDS
+
+    def status(self) -> JsonObject:
+        """What `mcpguard status` shows of the connection."""
+        host, server, revision = self._gate.claims
+        return {
+            "id": self.ident,
+            "server": self.server,
+            "pid": self._upstream.pid,
+            "host": self.evidence,
+            "claims": {"host": host, "server": server},
+            "revision": revision,
+            "since": self.began,
+            "in_flight": self._gate.in_flight,
+            **self._gate.counts,
+        }
+
+    # --- events --------------------------------------------------------------------------------------------
+
+    def _received(self, side: Side, data: bytes) -> None:
+        self._feed(BytesReceived(side, data, time.monotonic_ns()))
+        if side is Side.HOST:
+            if not self._gate.partial(side):
+                self._line_began = 0.0
+            elif not self._line_began or b"\n" in data:
+                self._line_began = self._loop.time()
+
+    def _ended(self, side: Side) -> None:
+        self._feed(StreamEnded(side, time.monotonic_ns()))
+        if side is Side.SERVER:
+            self._server_ended.set()
+        self._over.set()
+
+    def _broken(self, side: Side) -> None:
+        if side is Side.HOST:
+            self.end("the host no longer reads")
+
+    def _pressed(self, side: Side, full: bool) -> None:
+        """The queue towards `side` is over its bound, or empty again: stop or go on reading the other side."""
+        inlet = self._inlets[side.other]
+        if full:
+            inlet.pause()
+        elif not self._over.is_set() or side is Side.HOST:
+            inlet.resume()
+            self._line_began = self._loop.time() if self._line_began else 0.0
+
+    def _feed(self, event: Event) -> None:
+        try:
+            self._carry_out(self._gate.handle(event))
+        except Exception:  # noqa: BLE001 (rule 3 of this file: bugs are caught here, once)
+            _log.exception("connection %s is closed because of a bug in mcpguard", self.ident)
+            self.end("an internal error; nothing more is let through", now=True)
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        refused = ""
+        for command in commands:
+            match command:
+                case Write():
+                    if not refused:
+                        self._outlets[command.side].write(command.data)
+                case Append():
+                    try:
+                        self._recorder.append(command.bodies, durable=command.durable)
+                    except JournalError as error:
+                        refused = error.sentence()
+                case Later():
+                    self._recorder.later(command.bodies)
+                case Close():
+                    self.end(command.reason, now=True)
+                case _:
+                    assert_never(command)
+        if refused:
+            self._carry_out(self._gate.handle(NotRecorded(refused, time.monotonic_ns())))
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """The server exited: what it wrote before is still delivered."""
+        try:
+            async with asyncio.timeout(limits.DRAIN_SECONDS):
+                await self._server_ended.wait()
+        except TimeoutError:
+            return
+
+    def _hang_up(self, exited: bool) -> None:
+        self._inlets[Side.HOST].close()
+        if not exited:
+            self._outlets[Side.SERVER].finish()
+            self._upstream.end()
+
+    async def _flush(self) -> None:
+        """Deliver what is left for the host: answers that came, and an error for each that will not come."""
+        if not self._server_ended.is_set():
+            await self._drain()
+        if not self._server_ended.is_set():
+            self._inlets[Side.SERVER].close()
+            self._feed(StreamEnded(Side.SERVER, time.monotonic_ns()))
+        await self._outlets[Side.HOST].emptied(limits.DRAIN_SECONDS)
+
+    def _close(self) -> None:
+        for inlet in self._inlets.values():
+            inlet.close()
+        for outlet in self._outlets.values():
+            outlet.close()
