@@ -96,6 +96,7 @@ def _rule_lines(text: str, file: str) -> dict[int, int]:
 
 
 def _toml(text: str, file: str) -> JsonObject:
+    """Order: `_rule_lines` has refused what is too deep for `tomllib`, which recurses."""
     try:
         return tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and what int() and datetime say of absurd numbers
@@ -105,8 +106,6 @@ def _toml(text: str, file: str) -> JsonObject:
         line = int(place[1]) if place else last
         what = f"{message[: place.start()]} at {place[2]}" if place else message
         raise ConfigError(f"expected TOML: {what[:1].lower()}{what[1:]}", file=file, line=line) from error
-    except RecursionError as error:
-        raise ConfigError(f"expected at most {DEPTH} levels, found more", file=file) from error
 
 
 class _Reader:

@@ -1,5 +1,6 @@
 """Patterns: tables, an oracle, and inputs chosen to be slow."""
 
+import itertools
 import re
 import time
 
@@ -20,6 +21,8 @@ from mcpguard.policy.match import compile_pattern, flaw
         ("**", ["", "a"], []),
         ("*_delete", ["a_delete", "_delete"], ["a_deleted"]),
         ("a*a", ["aa", "aba", "aaa"], ["a", "ab"]),
+        ("*a*a*", ["aa", "xaxax"], ["a", "xax"]),
+        ("*ab*b*", ["abb", "abab"], ["ab", "bab"]),
         ("?", ["a", "\n", "\u00e9"], ["", "ab"]),
         ("a?c", ["abc", "a?c", "a*c"], ["ac", "abbc"]),
         ("?*", ["a", "ab"], [""]),
@@ -45,6 +48,15 @@ def as_regex(pattern):
 @example("*a?*?b", "aaabb")
 def test_pattern_agrees_with_regular_expressions(pattern, name):
     assert compile_pattern(pattern).matches(name) == bool(re.fullmatch(as_regex(pattern), name, re.DOTALL))
+
+
+def test_every_short_pattern_agrees_with_regular_expressions_on_every_short_name():
+    names = ["".join(name) for size in range(5) for name in itertools.product("ab", repeat=size)]
+    for size in range(6):
+        for letters in itertools.product("ab?*", repeat=size):
+            compiled, wanted = compile_pattern("".join(letters)), re.compile(as_regex(letters), re.DOTALL)
+            for name in names:
+                assert compiled.matches(name) == bool(wanted.fullmatch(name)), (letters, name)
 
 
 @given(st.text("ab?*", min_size=1, max_size=12), st.text("ab", max_size=14))
