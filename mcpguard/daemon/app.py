@@ -180,7 +180,7 @@ class Daemon:
         before = self._rules.digest if self._rules else ""
         rules = self._store.apply(request.text.encode(), request.source)
         self._rules = rules
-        self._recorder.later([record.policy(before, rules.digest, request.source)])
+        self._recorder.later([record.policy(before, rules.digest, source=request.source)])
         for session in self._sessions.values():
             session.change_policy(self._snapshot(session.server))
         return {"policy": _described(rules), "connections": len(self._sessions)}
