@@ -76,8 +76,8 @@ HELLO_BYTES: Final = 4 * MIB
 """Largest handshake of a shim: argv and environment are bounded by the kernel's ARG_MAX (2 MiB here)."""
 HELLO_SECONDS: Final = 10.0
 """Time for a shim to complete its handshake, seconds."""
-CONTROL_BYTES: Final = 4 * MIB
-"""Largest request or reply on admin.sock."""
+CONTROL_BYTES: Final = 12 * MIB
+"""Largest request or reply on admin.sock, bytes: the largest policy, escaped as a JSON string."""
 SESSION_DESCRIPTORS: Final = 12
 """Descriptors that one session costs the daemon."""
 RESERVED_DESCRIPTORS: Final = 100
@@ -110,5 +110,7 @@ RECORD_BYTES: Final = 64 * KIB
 """Longest audit record, bytes with the LF."""
 JOURNAL_BYTES: Final = 64 * MIB
 """A journal segment is closed and a new one begun at this size."""
+AUDIT_BACKLOG_BYTES: Final = 4 * MIB
+"""Records of answers that wait for a disk that cannot be written; beyond it the oldest are dropped and counted."""
 SYNC_SECONDS: Final = 0.05
 """Records reach stable storage at most this much later, unless policy says `durable`."""

@@ -40,7 +40,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"mcpguard.cli.{'run' if cmd_name == 'run' else cmd_name}")
+        module = importlib.import_module(f"mcpguard.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

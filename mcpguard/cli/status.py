@@ -31,11 +31,15 @@ def _lines(reply: JsonObject) -> list[str]:
         f"policy   {policy['mode']}, {policy['rules']} rules, from {visible(policy['source'])}",
         f"calls    {calls['allowed']} allowed, {calls['denied']} denied, {calls['dropped']} lines dropped",
         f"audit    {reply['audit']['failure'] or 'writing to ' + reply['paths']['audit']}",
-        f"servers  end with their session: {reply['reaping'].get('sentence', '')}",
+        f"servers  end with their session ({_means(reply['reaping'])}); not promised: {reply['reaping']['limits']}",
         f"open     {len(reply['connections'])} connections, {reply['served']} since the start",
     ]
     lines += [_connection(connection) for connection in reply["connections"]]
     return lines
+
+
+def _means(reaping: JsonObject) -> str:
+    return ", ".join(name.replace("_", " ") for name, held in reaping.items() if held is True)
 
 
 def _daemon(reply: JsonObject) -> str:
