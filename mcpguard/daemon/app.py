@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import itertools
 import logging
 import os
@@ -35,6 +36,7 @@ from mcpguard.policy.rules import RuleSet
 from mcpguard.policy.snapshot import Snapshot, compile_snapshot
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
+from mcpguard.system.allocator import keep_freed_memory
 from mcpguard.system.files import private_directory
 from mcpguard.system.journal import Journal
 from mcpguard.system.memory import pss
@@ -45,6 +47,8 @@ _log = logging.getLogger("mcpguard")
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _LOCK_SECONDS = 10.0
+_COLLECT = (20_000, 20, 50)
+"""Thresholds of the cycle collector: messages are freed by reference counts, cycles are rare."""
 
 
 class Daemon:
@@ -272,6 +276,8 @@ def main(*, idle: float = 0.0) -> None:
 
 async def _main(idle: float) -> None:
     daemon = Daemon(Journal.open(paths.audit_dir()), PolicyStore(paths.policy_dir()), idle)
+    _quiet_collector()
+    keep_freed_memory()
     await daemon.serve()
 
 
@@ -279,6 +285,13 @@ def _raise_limits() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _quiet_collector() -> None:
+    """Keep the cycle collector from walking what lives as long as the daemon, which would stall calls."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

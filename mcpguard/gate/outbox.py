@@ -31,16 +31,16 @@ class Outbox:
         lines.append(line)
 
     def commands(self) -> list[Command]:
-        """The commands, records first."""
+        """The commands: records that calls wait for first, records that nothing waits for last."""
         out: list[Command] = []
         if self.records:
             out.append(Append(self.records, self.durable))
-        if self.later:
-            out.append(Later(self.later))
         if self.to_server:
             out.append(Write(Side.SERVER, b"".join(self.to_server)))
         if self.to_host:
             out.append(Write(Side.HOST, b"".join(self.to_host)))
+        if self.later:
+            out.append(Later(self.later))
         if self.closing:
             out.append(Close(self.closing))
         return out

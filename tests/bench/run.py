@@ -120,7 +120,7 @@ def report(figures: dict[str, object]) -> list[str]:
         else:
             lines.append(f"| added round trip p50, {kind} | {added:.0f} us (socat is not installed) | | | |")
         lines.append(
-            f"| p99 of a round trip, {kind} | {t['mcpguard']['p99']:.0f} us (direct {t['direct']['p99']:.0f} us) | | | |"
+            f"| p99 of a round trip, {kind} | {t['mcpguard']['p99']:.0f} us (direct {t['direct']['p99']:.0f} us, socat {t.get('socat', {}).get('p99', 0):.0f} us) | | | |"
         )
         calls = t["mcpguard"]["calls"]
         lines.append(
