@@ -57,7 +57,7 @@ class Run:
     def gone(self, within: float = 2.0) -> bool:
         """Tell whether all server processes end within a time after the client has."""
         deadline = time.monotonic() + within
-        while any(_alive(server.pid) for server in self.servers):
+        while any(alive(server.pid) for server in self.servers):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
@@ -153,7 +153,7 @@ def _processes(taps: Path) -> list[Process]:
     return [process for _, process in sorted(found, key=lambda pair: pair[0])]
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"

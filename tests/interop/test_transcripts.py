@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from harness import Run, run
-from scenarios import matrix
+from scenarios import SCENARIOS, matrix
 from transcript import LISTS, MAX_TTL_MS, compare_text, parse
 
 pytestmark = pytest.mark.timeout(120)
@@ -20,7 +20,8 @@ def test_same_through_the_guard(client, mode, server, scenario, wrapper, guarded
             lambda how: run(client, mode, server, scenario, wrapper=how[0], directory=tmp_path / how[1], env=env),
             [([], "run-1"), (wrapper, "run-2")],
         )
-    expected, found = compare_text(direct), compare_text(wrapped)
+    exits = SCENARIOS[server][scenario].exits
+    expected, found = compare_text(direct, exits=exits), compare_text(wrapped, exits=exits)
     difference = list(difflib.unified_diff(expected, found, "direct", "wrapped", lineterm="", n=4))
     assert not difference, "\n".join(line[:400] for line in difference[:200])
     if guarded:

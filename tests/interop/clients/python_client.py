@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import json
 import os
-import sys
 import time
 import warnings
 from importlib.metadata import version
@@ -27,7 +26,7 @@ MODES = {"legacy": "legacy", "modern": "2026-07-28", "auto": "auto"}
 
 
 def emit(**record):
-    sys.stdout.write(json.dumps(record) + "\n")
+    print(json.dumps(record), flush=True)
 
 
 def plain(value):
