@@ -125,7 +125,7 @@ def _play(environment: dict[str, str], files: Path) -> None:
     _tell("end", "the host closed the connection, the server is gone, exit 0")
     verified = _mcpguard(environment, "audit", "verify")
     _expect(verified.returncode == 0, f"audit verify: {verified.stdout}{verified.stderr}")
-    _tell("evidence", verified.stdout.splitlines()[0])
+    _tell("evidence", verified.stdout.splitlines()[1].partition(";")[0])
 
 
 def _greet(client: _Client) -> None:
