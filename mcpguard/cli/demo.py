@@ -38,7 +38,7 @@ class _Client:
 
     def __init__(self, environment: dict[str, str], files: Path) -> None:
         server = [sys.executable, "-I", demo_server.__file__, str(files)]
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 (our own programs)
             [*_MCPGUARD, "run", "--name", "files", "--", *server],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
@@ -100,7 +100,7 @@ def _stage() -> Iterator[tuple[dict[str, str], Path]]:
 
 
 def _mcpguard(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603 (our own program)
         [*_MCPGUARD, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS
     )
 
