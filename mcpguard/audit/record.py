@@ -153,20 +153,21 @@ def prefix(conn: str, host: JsonObject, server: str) -> bytes:
     return b'"conn":%b,"host":%b,"server":%b,' % (encode(conn), evidence, encode(server))
 
 
-def outcome_tail(side: Side, method: str, tool: str | None) -> bytes:
-    """What `outcome` needs of a request beside its id. `side` sent the request."""
-    named = b'"tool":%b,' % encode(tool) if tool is not None else b""
+def outcome_tail(side: Side, method: str, target: str | None) -> bytes:
+    """What `outcome` needs of a request beside its id. `side` sent it; `target` is the tool, prompt or URI."""
+    member = b"tool" if method == "tools/call" else b"target"
+    named = b'"%b":%b,' % (member, encode(target)) if target is not None else b""
     return b'"side":"%b","method":%b,%b' % (side.value.encode(), encode(method), named)
 
 
 def call_tail(
-    side: Side, method: str, tool: str | None, verdict: Verdict, rule: str, *, binding: bool = True
+    side: Side, method: str, target: str | None, verdict: Verdict, rule: str, *, binding: bool = True
 ) -> bytes:
     """What `call` needs of a decision. Not `binding`: the verdict was recorded and not carried out (observe)."""
     observed = b"" if binding else b'"binding":false,'
     word = verdict.name.lower().encode()
     return b'%b"decision":"%b",%b"rule":%b,' % (
-        outcome_tail(side, method, tool),
+        outcome_tail(side, method, target),
         word,
         observed,
         encode(rule),

@@ -166,11 +166,11 @@ class _Painter:
 
 
 def _what(record: Record) -> str:
-    """Method and tool, or what kind of record it is."""
+    """Method and what it is about, or what kind of record it is."""
     body = record.body
     if "method" in body:
         answer = "< " if record.type == "outcome" else ""
-        return f"{answer}{_text(body['method'])} {_text(body.get('tool'))}".rstrip()
+        return f"{answer}{_text(body['method'])} {_text(body.get('tool', body.get('target')))}".rstrip()
     return f"{visible(record.type)} {_text(body.get('event', body.get('side')))}".rstrip()
 
 

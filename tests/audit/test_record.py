@@ -128,7 +128,8 @@ def test_any_text_gives_one_readable_line(method, tool, rule, server, ident, siz
     start = record.prefix("c", {"exe": tool, "argv": [method]}, server)
     body = record.call(start, ident, record.call_tail(Side.HOST, method, tool, Verdict.ASK, rule), None, size)
     found = record.parse_line(sealed(body)).body
-    for name, value in (("method", method), ("tool", tool), ("rule", rule), ("server", server)):
+    about = "tool" if method == "tools/call" else "target"
+    for name, value in (("method", method), (about, tool), ("rule", rule), ("server", server)):
         assert found[name] == record.cut(value)
 
 
@@ -141,7 +142,7 @@ def test_the_longest_texts_stay_within_a_record():
     assert len(sealed(body)) <= limits.RECORD_BYTES
     assert len(sealed(record.session(start, "begin", command=[worst] * 10_000))) <= limits.RECORD_BYTES
     found = record.parse_line(sealed(body)).body
-    assert found["tool"].endswith("…(+9488)")
+    assert found["target"].endswith("…(+9488)")
 
 
 def test_a_long_argument_list_keeps_its_beginning():
