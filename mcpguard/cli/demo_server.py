@@ -23,7 +23,7 @@ def _call(root: Path, name: str, arguments: dict[str, Any]) -> str:
         case "list_directory":
             return "\n".join(sorted(path.name for path in root.iterdir()))
         case "read_file":
-            return (root / arguments["path"]).read_text()
+            return (root / str(arguments["path"])).read_text()
         case "delete_file":
             (root / arguments["path"]).unlink()
             return "deleted"

@@ -102,4 +102,8 @@ def main() -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"mcpguard: {where}{(error.strerror or str(error)).lower()}", err=True)
+        return FAILED
     return code if isinstance(code, int) else 0

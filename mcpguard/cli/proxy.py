@@ -22,10 +22,13 @@ from mcpguard.system.peercred import require_user
 from mcpguard.system.rundir import MAX_SOCKET_PATH
 
 _BACKLOG = 64
+_PAUSE_SECONDS = 0.2
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--listen", "path", type=click.Path(path_type=Path), required=True, help="Socket to create, mode 0600.")
+@click.option(
+    "--listen", "path", type=click.Path(path_type=Path), required=True, help="Socket to create, mode 0600."
+)
 @click.option("--name", default="", help="What policy and the audit log call the server.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def proxy(path: Path, name: str, command: tuple[str, ...]) -> None:
@@ -45,7 +48,7 @@ async def _serve(path: Path, name: str, command: tuple[str, ...]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    click.echo(f"mcpguard: listening on {path}", err=True)
+    _say(f"listening on {path}")
     stopping = spawn_task(stop.wait(), name="stop")
     try:
         async with asyncio.TaskGroup() as group:
@@ -55,8 +58,13 @@ async def _serve(path: Path, name: str, command: tuple[str, ...]) -> None:
                 if not accepting.done():
                     accepting.cancel()
                     break
-                connection, _ = accepting.result()
-                group.create_task(_guard(connection, name, command, shims))
+                try:
+                    connection, _ = accepting.result()
+                except OSError as error:  # out of descriptors, most likely: others go on
+                    _say(f"cannot accept a connection: {error.strerror}")
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                    continue
+                group.create_task(_guard(connection, name, command, shims, stop))
             for shim in shims:
                 with contextlib.suppress(ProcessLookupError):
                     shim.terminate()
@@ -89,18 +97,31 @@ def _listen(path: Path) -> socket.socket:
 
 
 async def _guard(
-    connection: socket.socket, name: str, command: tuple[str, ...], shims: set[asyncio.subprocess.Process]
+    connection: socket.socket,
+    name: str,
+    command: tuple[str, ...],
+    shims: set[asyncio.subprocess.Process],
+    stop: asyncio.Event,
 ) -> None:
+    options = ["--name", name] if name else []
+    run = [sys.executable, "-I", "-m", "mcpguard", "run", *options, "--", *command]
     with connection:
         try:
             require_user(connection, os.geteuid())
+            fd = connection.fileno()
+            shim = await asyncio.create_subprocess_exec(*run, stdin=fd, stdout=fd)
         except PeerError as error:
-            click.echo(f"mcpguard: refused a connection: {error.sentence()}", err=True)
+            _say(f"refused a connection: {error.sentence()}")
             return
-        options = ["--name", name] if name else []
-        shim = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "mcpguard", "run", *options, "--", *command, stdin=connection, stdout=connection
-        )
+        except OSError as error:
+            _say(f"cannot serve a connection: {error.strerror}")
+            return
     shims.add(shim)
+    if stop.is_set():  # it was being started when the others were ended
+        shim.terminate()
     await shim.wait()
     shims.discard(shim)
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"mcpguard: {sentence}", err=True)

@@ -8,10 +8,11 @@ Signals: SIGINT is ignored, because hosts share a terminal with us and some open
 SIGHUP ask the daemon to end the server; the death of this process ends it too.
 
 Exit: the server's own code, 128 + n for a signal, 125 if mcpguard failed, 126 and 127 if the command did, 5 if it
-was refused. If it fails before the server runs it also answers the host's first request with a JSON-RPC error
-that carries the sentence, because most hosts hide stderr.
+was refused, 70 if the daemon died while the server ran. If it fails before the server runs it also answers the
+host's first request with a JSON-RPC error that carries the sentence, because most hosts hide stderr.
 """
 
+import _json
 import _signal  # type: ignore[import-not-found]
 import _socket
 import errno
@@ -33,14 +34,16 @@ Start an MCP server behind mcpguard, in place of its command in an agent host's 
   --connect SOCKET   the server already listens on this Unix socket
   -h, --help         show this
 
-Exit codes: the server's own; 128+n if signal n ended it; 2 usage; 5 refused; 125 mcpguard failed;
-126 the command cannot be executed; 127 it was not found.
+Exit codes: the server's own; 128+n if signal n ended it; 2 usage; 5 refused; 70 the daemon was lost;
+125 mcpguard failed; 126 the command cannot be executed; 127 it was not found.
 """
 
 REFUSED, FAILED, USAGE_ERROR, LOST = 5, 125, 2, 70
 _START_SECONDS = 15.0
-_RETRY_SECONDS = 2.0
+_ATTEMPTS = 3
 _TERM_SECONDS = 1.5
+_FIRST_SECONDS = 2.0
+_GUARD_REFUSED = 40301
 _SO_PEERCRED = 17
 _KEPT = frozenset(
     (
@@ -69,19 +72,28 @@ def main(argv: list[str] | None = None) -> int:
     """Run the shim; returns an exit code, or does not return."""
     arguments = sys.argv[2:] if argv is None else argv
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    _open_standard()
     try:
         request = _parse(arguments)
         if request is None:
             posix.write(1, USAGE.encode())
             return 0
-        sock = _connect()
-        code = _session(sock, request)
+        code = _session(request)
     except _Failed as failed:
         _tell(failed.sentence)
         if failed.code != USAGE_ERROR:
             _answer_first(failed.sentence)
         return failed.code
     posix._exit(code)
+
+
+def _open_standard() -> None:
+    """Fill what the host closed of 0, 1 and 2, so that nothing of ours takes their numbers."""
+    for fd in (0, 1, 2):
+        try:
+            posix.fstat(fd)
+        except OSError:
+            posix.open("/dev/null", posix.O_RDWR)
 
 
 def _parse(arguments: list[str]) -> tuple[bytes, bytes, list[bytes]] | None:
@@ -138,18 +150,19 @@ def _connect() -> _socket.socket:
     sock = _attempt(path)
     if sock is not None:
         return sock
-    begun = time.monotonic()
-    asked = -_RETRY_SECONDS
+    daemon = _watch(_start_daemon(directory))
+    until = time.monotonic() + _START_SECONDS
     pause = 0.004
-    while time.monotonic() - begun < _START_SECONDS:
-        if time.monotonic() - begun - asked >= _RETRY_SECONDS:
-            asked = time.monotonic() - begun
-            _start_daemon(directory)
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
+    while time.monotonic() < until:
+        ended = daemon.poll(
+            pause * 1000
+        )  # before the attempt: of two daemons, one ends when the other answers
         sock = _attempt(path)
         if sock is not None:
             return sock
+        if ended:
+            break
+        pause = min(pause * 1.5, 0.05)
     words = _last_words(directory)
     raise _Failed(
         FAILED, f"the mcpguard daemon does not start ({words}); see why with: mcpguard daemon start"
@@ -165,9 +178,7 @@ def _attempt(path: str) -> _socket.socket | None:
         sock.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
             return None
-        raise _Failed(
-            FAILED, f"cannot reach the mcpguard daemon at {path}: {error.strerror}"
-        ) from None
+        raise _Failed(FAILED, f"cannot reach the mcpguard daemon at {path}: {error.strerror}") from None
     if sys.platform == "linux":
         uid = int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)[4:8], sys.byteorder)
     else:
@@ -177,22 +188,45 @@ def _attempt(path: str) -> _socket.socket | None:
     return sock
 
 
-def _start_daemon(directory: str) -> None:
-    """Start a daemon that belongs to nobody's process tree; hosts kill whole trees."""
-    child = posix.fork()
+def _start_daemon(directory: str) -> int:
+    """Start a daemon that belongs to nobody's process tree, because hosts kill whole trees; its pid."""
+    try:
+        _make(directory)
+    except OSError as error:
+        why = f"cannot make {directory}: {error.strerror}"
+        raise _Failed(FAILED, f"{why}; set MCPGUARD_RUNTIME_DIR to a directory of yours") from None
+    try:
+        reader, writer = posix.pipe()
+        child = posix.fork()
+    except OSError as error:
+        raise _Failed(FAILED, f"cannot start the mcpguard daemon: {error.strerror}") from None
     if child:
+        posix.close(writer)
         posix.waitpid(child, 0)
-        return
+        pid = int(posix.read(reader, 16) or b"0")
+        posix.close(reader)
+        return pid
     try:
         posix.setsid()
-        if posix.fork() == 0:
+        daemon = posix.fork()
+        if daemon == 0:
             _become_daemon(directory)
+        posix.write(writer, b"%d" % daemon)
     finally:
         posix._exit(FAILED)
 
 
+def _watch(pid: int) -> select.poll:
+    """What becomes readable when a process ends; never, on systems without pidfds."""
+    poll = select.poll()
+    try:
+        poll.register(posix.pidfd_open(pid), select.POLLIN)
+    except (AttributeError, OSError):
+        pass  # then the time limit decides
+    return poll
+
+
 def _become_daemon(directory: str) -> None:
-    _make(directory)
     null = posix.open("/dev/null", posix.O_RDWR)
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW
     log = posix.open(directory + "/start.log", flags, 0o600)
@@ -214,7 +248,7 @@ def _make(directory: str) -> None:
         return
     except FileNotFoundError:
         _make(directory.rpartition("/")[0])
-        posix.mkdir(directory, 0o700)
+        _make(directory)
 
 
 def _last_words(directory: str) -> str:
@@ -224,25 +258,39 @@ def _last_words(directory: str) -> str:
         return "it left no message"
     words = posix.read(fd, 65536).decode("utf-8", "replace").strip().rpartition("\n")[2]
     posix.close(fd)
-    return words or "it left no message"
+    return words.removeprefix("mcpguard: ") or "it left no message"
 
 
 # --- the session -------------------------------------------------------------------------------------------
 
 
-def _session(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]]) -> int:
+def _session(request: tuple[bytes, bytes, list[bytes]]) -> int:
     """Hand over the descriptors and wait; returns the exit code."""
-    buffer = _Lines(sock)
-    greeting = buffer.line(_START_SECONDS)
-    words = greeting.split(b" ") if greeting else []
+    sock, buffer, greeting = _greeted()
+    words = greeting.split(b" ")
+    if words[0] == b"refuse":
+        raise _refusal(greeting)
     if len(words) != 4 or words[0] != b"mcpguard":
-        raise _Failed(FAILED, "the mcpguard daemon did not answer; look with: mcpguard status")
+        raise _Failed(FAILED, "what listens there is not the mcpguard daemon; look with: mcpguard status")
     theirs = words[2].decode("utf-8", "replace")
     if words[1] != b"1" or theirs != __version__:
         versions = f"the running daemon is mcpguard {theirs} and this is {__version__}"
         raise _Failed(FAILED, f"{versions}; end it with: mcpguard daemon stop")
     _send(sock, request, words[3])
     return _wait(sock, buffer)
+
+
+def _greeted() -> "tuple[_socket.socket, _Lines, bytes]":
+    """A connection and the daemon's first line. A daemon that is just ending hangs up; the next one will not."""
+    for _ in range(_ATTEMPTS):
+        sock = _connect()
+        buffer = _Lines(sock)
+        greeting = buffer.line(_START_SECONDS)
+        if greeting:
+            return sock, buffer, greeting
+        if greeting is None:
+            break
+    raise _Failed(FAILED, "the mcpguard daemon does not answer; look with: mcpguard status")
 
 
 def _send(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]], nonce: bytes) -> None:
@@ -258,23 +306,20 @@ def _send(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]], nonce
     try:
         sent = sock.sendmsg([block], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         sock.sendall(block[sent:])
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the daemon has said why, which the next read tells
     except OSError as error:
-        why = (
-            "stdin, stdout and stderr must be open"
-            if error.errno == errno.EBADF
-            else error.strerror
-        )
-        raise _Failed(FAILED, f"cannot hand over to the daemon: {why}") from None
+        raise _Failed(FAILED, f"cannot hand over to the daemon: {error.strerror}") from None
 
 
 def _wait(sock: _socket.socket, buffer: "_Lines") -> int:
     """Follow the daemon's lines until the server's exit code."""
-    state = {"term": 0.0}
 
-    def forward(_number: int, _frame: object) -> None:
-        state["term"] = time.monotonic()
+    def forward(number: int, _frame: object) -> None:
+        _signal.signal(_signal.SIGALRM, lambda *_: posix._exit(128 + number))
+        _signal.setitimer(_signal.ITIMER_REAL, _TERM_SECONDS)  # a daemon that hangs does not keep us
         try:
-            sock.send(b"term\n")
+            sock.send(b"term\n", _socket.MSG_DONTWAIT)
         except OSError:
             pass  # the daemon is gone, which the next read says
 
@@ -282,11 +327,7 @@ def _wait(sock: _socket.socket, buffer: "_Lines") -> int:
     _signal.signal(_signal.SIGHUP, forward)
     ready = False
     while True:
-        line = buffer.line(0.1 if state["term"] else None)
-        if line is None:
-            if state["term"] and time.monotonic() - state["term"] > _TERM_SECONDS:
-                return 128 + int(_signal.SIGTERM)
-            continue
+        line = buffer.line(None) or b""
         word, _, rest = line.partition(b" ")
         if word == b"say":
             _tell(rest.decode("utf-8", "replace"))
@@ -297,13 +338,17 @@ def _wait(sock: _socket.socket, buffer: "_Lines") -> int:
         elif word == b"exit" and rest.isdigit():
             return int(rest)
         elif word == b"refuse":
-            code, _, sentence = rest.partition(b" ")
-            raise _Failed(int(code), sentence.decode("utf-8", "replace"))
+            raise _refusal(line)
         elif ready:
             _tell("the mcpguard daemon is gone; the connection is closed and nothing was let through")
             return LOST
         else:
             raise _Failed(FAILED, "the mcpguard daemon went away before the server was started")
+
+
+def _refusal(line: bytes) -> _Failed:
+    _, code, sentence = line.split(b" ", 2)
+    return _Failed(int(code), sentence.decode("utf-8", "replace"))
 
 
 class _Lines:
@@ -342,22 +387,49 @@ def _tell(sentence: str) -> None:
 
 def _answer_first(sentence: str) -> None:
     """Answer the host's first request with the sentence, so that hosts that hide stderr can show it."""
-    import json  # only on the way out
-
     data = b""
     poll = select.poll()
     try:
+        if posix.isatty(0):
+            return
         poll.register(0, select.POLLIN)
-        while b"\n" not in data and len(data) < 1 << 20 and poll.poll(2000):
+        while b"\n" not in data and len(data) < 1 << 20 and poll.poll(_FIRST_SECONDS * 1000):
             more = posix.read(0, 65536)
             if not more:
                 break
             data += more
-        message = json.loads(data.partition(b"\n")[0])
-        ident = message.get("id")
-        if type(ident) not in (int, str) or "method" not in message:
-            return
-        error = {"jsonrpc": "2.0", "id": ident, "error": {"code": 40301, "message": f"mcpguard: {sentence}"}}
-        posix.write(1, json.dumps(error).encode() + b"\n")
-    except (OSError, ValueError, AttributeError):
+        ident = _request_id(data.partition(b"\n")[0].decode())
+        if ident:
+            plain = sentence.encode("utf-8", "backslashreplace").decode()
+            text = _json.encode_basestring_ascii(f"mcpguard: {plain}")
+            error = f'{{"code":{_GUARD_REFUSED},"message":{text}}}'
+            posix.write(1, f'{{"jsonrpc":"2.0","id":{ident},"error":{error}}}\n'.encode())
+    except (OSError, ValueError, RecursionError):
         return  # no request came, or nobody listens; stderr has the sentence
+
+
+def _request_id(line: str) -> str:
+    """The id of a request as JSON text; empty if this is none.
+
+    Raises:
+        ValueError: It is not JSON.
+        RecursionError: It is nested too deeply.
+    """
+    try:
+        message, end = _json.make_scanner(_Reading())(line.strip(), 0)  # type: ignore[arg-type]  # reads attributes
+    except StopIteration:
+        return ""
+    if type(message) is not dict or "method" not in message or line.strip()[end:]:
+        return ""
+    ident = message.get("id")
+    if type(ident) is str:
+        return str(_json.encode_basestring_ascii(ident))
+    return str(ident) if type(ident) is int else ""
+
+
+class _Reading:
+    """What the interpreter's own JSON scanner, the C part of `json`, wants to be told."""
+
+    strict = True
+    object_hook = object_pairs_hook = array_hook = None
+    parse_int, parse_float, parse_constant = int, float, float

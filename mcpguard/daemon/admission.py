@@ -52,7 +52,7 @@ def refusal_code(error: GuardError) -> int:
             return FAILED
 
 
-def check(lifeline: Lifeline, hello: Hello, own: frozenset[tuple[int, int]]) -> str:
+def check(lifeline: Lifeline, hello: Hello, own: frozenset[tuple[int, int] | str]) -> str:
     """Check what was passed; the server's name.
 
     Raises:

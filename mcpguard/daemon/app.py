@@ -40,7 +40,7 @@ from mcpguard.system.allocator import keep_freed_memory
 from mcpguard.system.files import private_directory
 from mcpguard.system.journal import Journal
 from mcpguard.system.memory import pss
-from mcpguard.system.peercred import attest
+from mcpguard.system.peercred import attest, require_namespaces
 from mcpguard.system.policystore import PolicyStore
 
 _log = logging.getLogger("mcpguard")
@@ -58,13 +58,21 @@ class Daemon:
         journal: The audit log, open.
         store: Where the applied policy lives.
         idle: End after this many seconds without a connection; 0 for never.
+        line_seconds: Time in which a host must complete a line that it has begun.
     """
 
-    def __init__(self, journal: Journal, store: PolicyStore, idle: float) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        store: PolicyStore,
+        idle: float,
+        line_seconds: float = limits.IDLE_LINE_SECONDS,
+    ) -> None:
         self._recorder = Recorder(journal)
         self._store = store
         self._rules = store.load()
         self._idle = idle
+        self._line_seconds = line_seconds
         self._spawner = Spawner()
         self._sessions: dict[str, Session] = {}
         self._counter = itertools.count(1)
@@ -74,7 +82,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._began = time.time()
         self._busy_until = asyncio.get_running_loop().time()
-        self._own: frozenset[tuple[int, int]] = frozenset()
+        self._own: frozenset[tuple[int, int] | str] = frozenset()
         self._verbs = {"status": self._status, "policy-apply": self._apply, "stop": self._stop}
 
     async def serve(self) -> None:
@@ -88,7 +96,7 @@ class Daemon:
             paths.admin_socket(),
             lambda sock: self._launch(control.answer(sock, self._verbs), "a control request"),
         )
-        self._own = frozenset({run.identity(), admin.identity()})
+        self._own = run.identity() | admin.identity()
         _log.info("mcpguard %s serves at %s", __version__, paths.runtime_dir())
         try:
             await self._until_stopped()
@@ -117,22 +125,26 @@ class Daemon:
         try:
             if peer.facts.uid != os.geteuid():
                 raise PeerError(f"uid {peer.facts.uid} may not use the daemon of uid {os.geteuid()}")
+            require_namespaces(peer)
             self._check_room()
             hello = await lifeline.hello()
             name = admission.check(lifeline, hello, self._own)
             ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
-            if self._rules is None:
-                lifeline.say(
-                    "no policy is applied: watching only, nothing is refused; see: mcpguard policy --help"
-                )
             admitted = await admission.admit(
                 lifeline, hello, name, ident=ident, facts=peer.facts, snapshot=self._snapshot(name),
                 recorder=self._recorder, spawner=self._spawner,
             )  # fmt: skip
+            if self._rules is None:
+                lifeline.say(
+                    "no policy is applied: watching only, nothing is refused; see: mcpguard policy --help"
+                )
             await self._run(admitted)
         except GuardError as error:
             _log.warning("refused: %s", error.sentence())
             lifeline.refuse(admission.refusal_code(error), error)
+        except OSError as error:
+            _log.warning("not started: %s", error)
+            lifeline.refuse(admission.FAILED, DaemonError(f"cannot start the server: {error.strerror}"))
         finally:
             peer.close()
             lifeline.close()
@@ -141,6 +153,8 @@ class Daemon:
         session = admitted.session
         self._sessions[session.ident] = session
         self._served += 1
+        if self._stopping.is_set():
+            session.end("the daemon ends", now=True)
         try:
             await admission.serve(admitted, self._recorder)
         finally:
@@ -210,9 +224,11 @@ class Daemon:
 
     def _tick(self, now: float) -> None:
         for session in list(self._sessions.values()):
-            if session.overdue(now):
+            if session.overdue(now, self._line_seconds):
                 session.end("the host began a message and did not end it", now=True)
-        if self._idle and not self._sessions and now - self._busy_until > self._idle:
+            elif session.abandoned():
+                session.end("", now=True)
+        if self._idle and not self._tasks and now - self._busy_until > self._idle:
             _log.info("nothing to do for %.0f seconds", self._idle)
             self._stopping.set()
 

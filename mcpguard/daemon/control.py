@@ -14,7 +14,7 @@ from mcpguard import limits
 from mcpguard.errors import ConfigError, GuardError, ProtocolError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
-from mcpguard.system.peercred import require_user
+from mcpguard.system.peercred import attest, require_namespaces, require_user
 
 _SECONDS = 10.0
 
@@ -23,14 +23,38 @@ async def answer(sock: socket.socket, verbs: dict[str, Callable[[control.Request
     """Answer one request and close the connection."""
     loop = asyncio.get_running_loop()
     try:
-        require_user(sock, os.geteuid())
         async with asyncio.timeout(_SECONDS):
-            line = await _line(loop, sock)
-            await loop.sock_sendall(sock, _reply(line, verbs))
-    except (GuardError, OSError, TimeoutError):
-        return  # the caller is another user's, or gone: there is nobody to tell
+            await loop.sock_sendall(sock, await _answered(loop, sock, verbs))
+    except (OSError, TimeoutError):
+        return  # the caller is gone, or does not listen: there is nobody to tell
     finally:
         sock.close()
+
+
+async def _answered(
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    verbs: dict[str, Callable[[control.Request], JsonObject]],
+) -> bytes:
+    try:
+        _admit(sock)
+        return _reply(await _line(loop, sock), verbs)
+    except GuardError as error:
+        return control.failure("refused", error.sentence())
+
+
+def _admit(sock: socket.socket) -> None:
+    """Refuse callers of another user and those in a sandbox or container.
+
+    Raises:
+        PeerError: It is one.
+    """
+    require_user(sock, os.geteuid())
+    peer = attest(sock)
+    try:
+        require_namespaces(peer)
+    finally:
+        peer.close()
 
 
 async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
@@ -38,7 +62,7 @@ async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     while b"\n" not in data:
         more = await loop.sock_recv(sock, 65536)
         if not more or len(data) + len(more) > limits.CONTROL_BYTES:
-            raise ProtocolError("not a control request")
+            raise ProtocolError("not a control request: it has no end")
         data += more
     return bytes(data.partition(b"\n")[0])
 

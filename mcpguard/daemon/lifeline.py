@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 
 from mcpguard import __version__, limits
-from mcpguard.errors import GuardError, PeerError, ProtocolError
+from mcpguard.errors import DaemonError, GuardError, PeerError, ProtocolError
 from mcpguard.protocol.hello import Hello, greeting, one_line, parse_hello
 from mcpguard.system.descriptors import close_all, receive
 
@@ -21,10 +21,14 @@ _CHUNK = 65536
 
 
 class Lifeline:
-    """A connection on run.sock. Owns the socket, and the descriptors until they are taken."""
+    """A connection on run.sock. Owns the socket, and the descriptors until they are taken.
 
-    def __init__(self, sock: socket.socket) -> None:
+    `seconds` is the time that a handshake may take.
+    """
+
+    def __init__(self, sock: socket.socket, seconds: float = limits.HELLO_SECONDS) -> None:
         self._sock = sock
+        self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._nonce = os.urandom(_NONCE_BYTES).hex().encode()
         self._descriptors: list[int] = []
@@ -38,13 +42,14 @@ class Lifeline:
         """
         self._say(greeting(__version__, self._nonce))
         try:
-            async with asyncio.timeout(limits.HELLO_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 body = await self._block()
         except TimeoutError as error:
             raise PeerError("the handshake took too long") from error
         hello = parse_hello(body)
         if hello.version != __version__:
-            raise PeerError(f"mcpguard run is version {hello.version}, the daemon {__version__}")
+            versions = f"this mcpguard is version {hello.version} and the running daemon {__version__}"
+            raise DaemonError(versions, hint="end it with: mcpguard daemon stop")
         if hello.nonce != self._nonce:
             raise PeerError("the handshake does not answer this daemon's greeting")
         return hello

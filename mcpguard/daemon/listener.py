@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from mcpguard.errors import PeerError
+from mcpguard.errors import DaemonError, PeerError
 from mcpguard.system.files import private_socket_path
 from mcpguard.system.rundir import MAX_SOCKET_PATH
 
@@ -29,6 +29,7 @@ class Listener:
 
     Raises:
         PeerError: Something that is not ours stands at `path`, or the path is too long.
+        DaemonError: A socket cannot be made there.
     """
 
     def __init__(self, path: Path, accepted: Callable[[socket.socket], None]) -> None:
@@ -45,15 +46,18 @@ class Listener:
         before = os.umask(0o177)
         try:
             self._sock.bind(os.fspath(path))
+        except OSError as error:
+            self._sock.close()
+            raise DaemonError(f"cannot listen at {path}: {error.strerror}") from error
         finally:
             os.umask(before)
         self._sock.listen(_BACKLOG)
         self._loop.add_reader(self._sock.fileno(), self._ready)
 
-    def identity(self) -> tuple[int, int]:
-        """Device and inode of the listening descriptor, to recognise it if it is passed back to us."""
+    def identity(self) -> frozenset[tuple[int, int] | str]:
+        """Device and inode of the listening descriptor, and its path: what shows if it is passed back to us."""
         info = os.fstat(self._sock.fileno())
-        return info.st_dev, info.st_ino
+        return frozenset({(info.st_dev, info.st_ino), os.fspath(self._path)})
 
     def close(self) -> None:
         """Stop listening and remove the socket."""

@@ -42,9 +42,7 @@ class Recorder:
             if durable:
                 self._journal.sync()
         except (JournalError, OSError) as error:
-            self.failure = (
-                error.sentence() if isinstance(error, JournalError) else f"cannot sync the audit log: {error}"
-            )
+            self._fail(_sentence(error))
             raise JournalError(self.failure) from error
         self.failure = ""
         self._schedule()
@@ -53,6 +51,12 @@ class Recorder:
         """Keep records for the next write."""
         self._journal.append_later(bodies)
         self._schedule()
+
+    def _fail(self, sentence: str) -> None:
+        """Remember why nothing can be recorded; the same reason is logged once."""
+        if sentence != self.failure:
+            _log.error("%s", sentence)
+        self.failure = sentence
 
     def _schedule(self) -> None:
         if self._timer is None:
@@ -63,9 +67,10 @@ class Recorder:
         try:
             self._journal.flush()
         except JournalError as error:
-            self.failure = error.sentence()
+            self._fail(error.sentence())
             self._schedule()
             return
+        self.failure = ""
         if self._syncing is None and self._journal.dirty:
             self._syncing = self._loop.run_in_executor(None, self._journal.sync)
             self._syncing.add_done_callback(self._synced)
@@ -76,8 +81,7 @@ class Recorder:
         self._syncing = None
         error = future.exception()
         if error is not None:
-            self.failure = f"cannot sync the audit log: {error}"
-            _log.error("%s", self.failure)
+            self._fail(_sentence(error))
         if self._journal.dirty:
             self._schedule()
 
@@ -93,3 +97,7 @@ class Recorder:
         except (JournalError, OSError) as error:
             _log.error("records are lost: %s", error)
         self._journal.close()
+
+
+def _sentence(error: BaseException) -> str:
+    return error.sentence() if isinstance(error, JournalError) else f"cannot sync the audit log: {error}"

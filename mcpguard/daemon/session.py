@@ -28,6 +28,8 @@ from mcpguard.model import JsonObject, Side
 from mcpguard.policy.snapshot import Snapshot
 
 _log = logging.getLogger("mcpguard")
+_HURRY_SECONDS = 0.05
+"""Time for what is left to be delivered when the host does not wait: it kills 0.5 s after its first signal."""
 
 
 class Upstream(Protocol):
@@ -83,7 +85,9 @@ class Session:
         self._over = asyncio.Event()
         self._server_ended = asyncio.Event()
         self._reason = ""
+        self._patience = limits.DRAIN_SECONDS
         self._line_began = 0.0
+        self._kept = 0
         self._inlets: dict[Side, Inlet] = {}
         self._outlets: dict[Side, Outlet] = {}
 
@@ -122,6 +126,7 @@ class Session:
         """End the connection. `now`: the host does not wait, so the server gets its SIGTERM at once."""
         if now:
             self._upstream.term()
+            self._patience = _HURRY_SECONDS
         if not self._over.is_set():
             self._reason = reason
             self._over.set()
@@ -135,10 +140,22 @@ class Session:
         """Another policy holds from the next message on."""
         self._feed(PolicyChanged(snapshot, time.monotonic_ns()))
 
-    def overdue(self, now: float) -> bool:
-        """Whether the host began a line and does not end it, though nothing keeps it from doing so (slow loris)."""
+    def overdue(self, now: float, allowed: float = limits.IDLE_LINE_SECONDS) -> bool:
+        """Whether the host began a line and does not end it, though nothing keeps it from doing so (slow loris).
+
+        `allowed` is the time, in seconds, that it may take.
+        """
         began = self._line_began
-        return bool(began) and self._inlets[Side.HOST].watching and now - began > limits.IDLE_LINE_SECONDS
+        return bool(began) and self._inlets[Side.HOST].watching and now - began > allowed
+
+    def abandoned(self) -> bool:
+        """Whether the host hung up while we do not read it because the server takes nothing. Asked now and then.
+
+        Without this nobody would notice: the end of file is behind bytes that nobody reads.
+        """
+        before, self._kept = self._kept, self._outlets[Side.SERVER].kept
+        inlet = self._inlets[Side.HOST]
+        return bool(self._kept) and self._kept == before and not inlet.watching and inlet.hung_up()
 
     def status(self) -> JsonObject:
         """What `mcpguard status` shows of the connection."""
@@ -168,6 +185,7 @@ class Session:
     def _ended(self, side: Side) -> None:
         self._feed(StreamEnded(side, time.monotonic_ns()))
         if side is Side.SERVER:
+            self._inlets[Side.HOST].close()  # nothing that comes now would be answered
             self._server_ended.set()
         self._over.set()
 
@@ -217,7 +235,7 @@ class Session:
     async def _drain(self) -> None:
         """The server exited: what it wrote before is still delivered."""
         try:
-            async with asyncio.timeout(limits.DRAIN_SECONDS):
+            async with asyncio.timeout(self._patience):
                 await self._server_ended.wait()
         except TimeoutError:
             return
@@ -235,7 +253,7 @@ class Session:
         if not self._server_ended.is_set():
             self._inlets[Side.SERVER].close()
             self._feed(StreamEnded(Side.SERVER, time.monotonic_ns()))
-        await self._outlets[Side.HOST].emptied(limits.DRAIN_SECONDS)
+        await self._outlets[Side.HOST].emptied(self._patience)
 
     def _close(self) -> None:
         for inlet in self._inlets.values():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import stat
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from typing import Final
 from mcpguard import limits
 from mcpguard.system.descriptors import private_pipe
 
+_HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 _DONTWAIT: Final = socket.MSG_DONTWAIT
 _SEND: Final = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 
@@ -66,6 +68,12 @@ class Inlet:
             self._loop.remove_reader(self._fd)
             self.watching = False
 
+    def hung_up(self) -> bool:
+        """Whether the writer is gone, which nobody notices while reading is paused."""
+        poll = select.poll()
+        poll.register(self._fd, _HANGUP)
+        return self._open and bool(poll.poll(0))
+
     def close(self) -> None:
         """Stop reading and let go of the descriptor."""
         self.pause()
@@ -96,7 +104,8 @@ class Outlet:
     Args:
         loop: The loop that watches it.
         fd: A pipe or stream socket; taken over.
-        pressed: Called with True when more than the bound is kept, with False when all of it is gone.
+        pressed: Called with True when more than the bound is kept, with False when all of it is gone: written, or
+            lost with the reader.
         broken: Called once when the reader is gone.
     """
 
@@ -173,6 +182,9 @@ class Outlet:
             self._size = 0
         _close(self._sock, self._fd)
         self._settle()
+        if self._over:
+            self._over = False
+            self._pressed(False)
 
     def _send(self, data: bytes | memoryview) -> int:
         try:

@@ -48,12 +48,12 @@ def close_all(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
-def check_stdio(descriptors: list[int], own: frozenset[tuple[int, int]]) -> None:
+def check_stdio(descriptors: list[int], own: frozenset[tuple[int, int] | str]) -> None:
     """Whether three descriptors can serve as a server's stdin, stdout and stderr.
 
     Args:
         descriptors: In that order.
-        own: Device and inode of the daemon's own sockets.
+        own: The daemon's own sockets: device and inode of each, and its path.
 
     Raises:
         PeerError: One of them cannot; the sentence says which and why.
@@ -65,18 +65,18 @@ def check_stdio(descriptors: list[int], own: frozenset[tuple[int, int]]) -> None
     for name, fd, info in zip(names, descriptors, infos, strict=True):
         if (info.st_dev, info.st_ino) in own:
             raise PeerError(f"{name} is a socket of mcpguard itself")
-        _check_access(name, fd, info)
+        _check_access(name, fd, info, own)
     if not stat.S_ISSOCK(infos[0].st_mode) and os.path.samestat(infos[0], infos[1]):
         raise PeerError("stdin and stdout are the same pipe")
 
 
-def _check_access(name: str, fd: int, info: os.stat_result) -> None:
+def _check_access(name: str, fd: int, info: os.stat_result, own: frozenset[tuple[int, int] | str]) -> None:
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     if _O_PATH and flags & _O_PATH:
         raise PeerError(f"{name} is not open for reading or writing")
     mode = flags & os.O_ACCMODE
     if stat.S_ISSOCK(info.st_mode):
-        _check_socket(name, fd)
+        _check_socket(name, fd, own)
     elif stat.S_ISFIFO(info.st_mode):
         if mode == (os.O_WRONLY if name == "stdin" else os.O_RDONLY):
             raise PeerError(f"{name} is the wrong end of a pipe")
@@ -89,11 +89,16 @@ def _check_access(name: str, fd: int, info: os.stat_result) -> None:
         raise PeerError("stderr cannot be written to")
 
 
-def _check_socket(name: str, fd: int) -> None:
+def _check_socket(name: str, fd: int, own: frozenset[tuple[int, int] | str]) -> None:
     with socket.socket(fileno=os.dup(fd)) as sock:
-        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM or listening:
+        try:
+            far = sock.getpeername()
+        except OSError:
+            far = None
+        if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM or far is None:
             raise PeerError(f"{name} is not a connected Unix stream socket")
+        if far in own:
+            raise PeerError(f"{name} is a connection to mcpguard itself")
 
 
 def private_pipe(fd: int, *, writing: bool) -> int:

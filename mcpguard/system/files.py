@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -19,7 +20,8 @@ def private_directory(path: Path) -> Path:
     Raises:
         PeerError: It, or a directory above it, could be replaced by somebody else.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
     info = path.lstat()
     if not stat.S_ISDIR(info.st_mode):
         raise PeerError(f"{path} is not a directory", hint="remove it, or choose another place")

@@ -26,9 +26,12 @@ def admin_socket() -> Path:
 
 
 def state_dir() -> Path:
-    """What must survive a restart. `MCPGUARD_STATE_DIR`, else the platform's place (XDG_STATE_HOME on Linux)."""
-    named = os.environ.get("MCPGUARD_STATE_DIR")
-    return Path(named) if named else platformdirs.user_state_path("mcpguard", appauthor=False)
+    """What must survive a restart. `MCPGUARD_STATE_DIR`, else the platform's place (XDG_STATE_HOME on Linux).
+
+    A relative path would be another place for the daemon than for the command line, and is ignored.
+    """
+    named = os.environ.get("MCPGUARD_STATE_DIR", "")
+    return Path(named) if named.startswith("/") else platformdirs.user_state_path("mcpguard", appauthor=False)
 
 
 def audit_dir() -> Path:

@@ -3,7 +3,8 @@
 Source: unix(7) SO_PEERCRED; Linux 6.5 SO_PEERPIDFD; xnu LOCAL_PEERCRED (`struct xucred`). SO_PEERCRED is fixed at
 connect time and still answers after the peer is gone, which is why the pidfd is held as well.
 
-Not here: which program the peer is (grades above G0).
+Not here: which program the peer is (grades above G0); mount and network namespaces, which confined hosts have of
+their own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import select
 import socket
 import struct
 import sys
+from pathlib import Path
 from typing import Final
 
 from mcpguard.errors import PeerError
@@ -23,6 +25,7 @@ _SOL_LOCAL: Final = 0
 _LOCAL_PEERCRED: Final = 1
 _LOCAL_PEERPID: Final = 2
 _NOBODY: Final = 65534
+_NAMESPACES: Final = ("pid", "user")
 
 
 class Peer:
@@ -51,15 +54,41 @@ def attest(sock: socket.socket) -> Peer:
     """The peer of a connected Unix socket.
 
     Raises:
-        PeerError: The kernel cannot say, or the peer lives in another pid or user namespace.
+        PeerError: The kernel cannot say: the peer lives in a namespace that ours does not contain.
     """
     pid, uid, gid = _credentials(sock)
     if pid <= 0 or uid == _NOBODY:
-        raise PeerError(
-            "the caller lives in another namespace", hint="run it outside the sandbox or container"
-        )
+        raise _foreign()
     pidfd = _pidfd(sock)
     return Peer(PeerFacts(pid, uid, gid, pinned=pidfd >= 0), pidfd)
+
+
+def require_namespaces(peer: Peer) -> None:
+    """Refuse a caller that lives in a pid or user namespace of its own, such as a sandbox or a container.
+
+    Order: the peer was attested before; its handle says that what was looked at is still the peer.
+    Not here: systems without namespaces, or without /proc, have nothing to compare.
+
+    Raises:
+        PeerError: It does, or it is gone.
+    """
+    for kind in _NAMESPACES:
+        try:
+            ours = Path(f"/proc/self/ns/{kind}").stat()
+        except OSError:
+            return
+        try:
+            theirs = Path(f"/proc/{peer.facts.pid}/ns/{kind}").stat()
+        except OSError as error:
+            raise PeerError("the kernel does not say in which namespaces the caller lives") from error
+        if not os.path.samestat(ours, theirs):
+            raise _foreign()
+    if not peer.alive():
+        raise PeerError("the caller is gone")
+
+
+def _foreign() -> PeerError:
+    return PeerError("the caller lives in another namespace", hint="run it outside the sandbox or container")
 
 
 def require_user(sock: socket.socket, uid: int) -> int:

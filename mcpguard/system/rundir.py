@@ -1,7 +1,8 @@
 """Where the sockets are: the one rule, for the daemon and for the shim.
 
-`MCPGUARD_RUNTIME_DIR`; else `/run/user/UID/mcpguard` where the system has made `/run/user/UID` for us; else
-`~/.local/state/mcpguard/run`. XDG_RUNTIME_DIR is not asked, because hosts drop it and both sides must agree.
+`MCPGUARD_RUNTIME_DIR`, if it is an absolute path; else `/run/user/UID/mcpguard` where the system has made
+`/run/user/UID` for us; else `~/.local/state/mcpguard/run`. XDG_RUNTIME_DIR is not asked, because hosts drop it
+and both sides must agree.
 
 Imports the interpreter's own C modules only: the shim needs it at every start.
 """
@@ -17,7 +18,7 @@ MAX_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 def runtime_directory() -> str:
     """The directory of the sockets; it need not exist yet."""
     named = posix.environ.get(b"MCPGUARD_RUNTIME_DIR")
-    if named:
+    if named and named.startswith(b"/"):
         return named.decode("utf-8", "surrogateescape")
     system = f"/run/user/{posix.getuid()}"
     try:
