@@ -124,6 +124,7 @@ class Gate:
             if call is None:
                 continue
             if side is Side.SERVER:
+                state.failed(call)
                 is_tool = call.method.kind is Kind.TOOL
                 rest.to_host.append(
                     refusals.unrecorded(call.ident, reason, era=state.speaking, is_tool=is_tool)
@@ -137,5 +138,5 @@ class Gate:
         state = self._state
         before = state.listing.visible(state.ledger.snapshot)
         state.ledger.change(snapshot)
-        if state.listing.visible(snapshot) != before:
-            subscriptions.announce(state)
+        after = state.listing.visible(snapshot)
+        subscriptions.announce(state, {holds for holds in after if after[holds] != before[holds]})

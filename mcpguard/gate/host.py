@@ -65,8 +65,10 @@ class HostSide:
         state = self._state
         state.drop(Side.HOST, refused.message, size)
         if refused.ident is not None:
-            text = f"mcpguard refused this message: {refused.message}"
-            state.out.to_host.append(jsonrpc.error_line(refused.ident, jsonrpc.INVALID_REQUEST, text))
+            state.out.to_host.append(refusals.invalid(refused.ident, refused.message))
+        elif (ask := state.asks.take(refused.settles)) is not None:
+            state.out.to_server.append(refusals.answer(ask.ident, refused.message, Side.HOST))
+            state.out.later.append(state.ledger.settled(ask, b"refused", state.now, 0))
         if refused.fatal:
             state.out.closing = f"the host sent a line that is {refused.message}"
 
@@ -89,14 +91,17 @@ class HostSide:
 
     def _refuse_batch(self, value: list[Json], reason: str, size: int) -> None:
         """Answer every request in a refused batch once; nested batches are not looked into."""
-        idents = {i: None for x in value[: limits.BATCH] if (i := jsonrpc.readable_id(x)) is not None}
-        for ident in idents:
-            self._refuse(Refused(reason, ident=ident), size)
-        if not idents:
+        refused = jsonrpc.batch_refusals(value, reason)
+        for each in refused:
+            self._refuse(each, size)
+        if not refused:
             self._refuse(Refused(reason), size)
 
     def _message(self, message: JsonObject, line: bytes, size: int) -> None:
+        members = len(message)
         shape = jsonrpc.shape(message)
+        if len(message) != members:
+            line = b""
         if shape is _REQUEST:
             self._request(message, line)
         elif shape is Shape.NOTIFICATION:
@@ -164,11 +169,10 @@ class HostSide:
         elif kind is Kind.GATED:
             target = views.target(method.name, params or {})
             ruling = state.ledger.method(method.name, target)
-        elif kind is Kind.TASK:
-            target = self._task(method.name, params)
-            ruling = self._task_ruling(method.name)
         else:
-            ruling = state.ledger.passed(method.name)
+            if kind is Kind.TASK:
+                self._task(method.name, params)
+            ruling = state.ledger.unless_denied(method.name)
         call = Call(message["id"], method, target, ruling.outcome, state.now)
         if not ruling.allowed:
             self._deny(call, ruling, params)
@@ -183,8 +187,8 @@ class HostSide:
             edited = edited or turned
         elif method.kind is Kind.LISTEN and self._listen(call, params or {}):
             return
-        elif method.kind is Kind.HANDSHAKE and params is not None and state.era is Era.LEGACY:
-            self._initialize(params)
+        elif method.kind is Kind.HANDSHAKE and state.era is Era.LEGACY:
+            self._initialize(params or {})
             edited = True
         self._forward(message, call, ruling, b"" if edited else line)
 
@@ -269,24 +273,16 @@ class HostSide:
         wanted, reduced = subscriptions.reduce(state, params)
         if reduced and not any(wanted.values()):
             ruling = state.ledger.method("resources/subscribe", "")
+            if ruling.allowed:
+                raise Refused("no task of this filter was given by this server on this connection")
             self._deny(call, ruling, params)
             return True
         call.wanted = wanted
         return False
 
-    def _task(self, name: str, params: JsonObject | None) -> str:
-        if name == "tasks/list":
-            return ""
-        task = (params or {}).get("taskId")
-        if type(task) is not str or task not in self._state.tasks:
+    def _task(self, name: str, params: JsonObject | None) -> None:
+        if name != "tasks/list" and not self._state.knows_task((params or {}).get("taskId")):
             raise Refused("taskId was not given by this server on this connection")
-        return ""
-
-    def _task_ruling(self, name: str) -> Ruling:
-        """A task follows the decision on the call that made it, unless a rule forbids the method itself."""
-        ledger = self._state.ledger
-        ruling = ledger.method(name, "")
-        return ledger.passed(name) if ruling.decision.rule == "default" else ruling
 
     # --- eras ----------------------------------------------------------------------------------------------
 
@@ -319,11 +315,13 @@ class HostSide:
 
     def _admit_modern(self, ident: MessageId, name: str, tags: Json) -> None:
         if type(tags) is not dict or type(tags.get(meta.VERSION)) is not str:
-            raise Refused("every request of this era carries its protocol version in _meta")
+            self._invalid(ident, "every request of this era carries its protocol version in _meta", name)
+            raise _AnsweredError
         if tags[meta.VERSION] not in methods.MODERN_REVISIONS:
             self._unsupported(ident, {"protocolVersion": tags[meta.VERSION]})
         if type(tags.get(meta.CAPABILITIES)) is not dict:
-            raise Refused("every request of this era carries clientCapabilities in _meta")
+            self._invalid(ident, "every request of this era carries clientCapabilities in _meta", name)
+            raise _AnsweredError
         if name != "server/discover":
             self._state.locked = True
 
@@ -364,6 +362,7 @@ class HostSide:
         else:
             passes = state.opened
         if passes:
+            meta.strip_own(params.get("_meta"))
             state.out.to_server.append(encode(message) + b"\n")
         else:
             state.drop(Side.HOST, f"{name} about nothing that is in flight", size)
@@ -386,15 +385,17 @@ class HostSide:
 
     def _answer(self, message: JsonObject, shape: Shape, size: int) -> None:
         state = self._state
-        ask = state.asks.take(message["id"]) if state.era is Era.LEGACY else None
+        ask = state.asks.take(message["id"]) if state.era is not Era.MODERN else None
         if ask is None:
             if not state.asks.late(message["id"]):
                 state.drop(Side.HOST, "an answer that nobody asked for", size)
             return
         message["id"] = ask.ident
         status = b"ok" if shape is Shape.RESULT else b"error"
-        if shape is Shape.RESULT and type(task := message["result"].get("task")) is dict:
-            state.remember_task(task.get("taskId"), ask)
+        if shape is Shape.RESULT:
+            meta.strip_own(message["result"].get("_meta"))
+            if type(task := message["result"].get("task")) is dict:
+                state.remember_task(task.get("taskId"))
         state.out.later.append(state.ledger.settled(ask, status, state.now, size))
         state.out.to_server.append(encode(message) + b"\n")
 

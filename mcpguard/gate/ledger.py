@@ -15,6 +15,7 @@ from mcpguard.model import Decision, Json, Side, Verdict
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol.strict import encode_raw
 
+_NO_RULE = Decision().origin
 _PASSED = Decision(Verdict.ALLOW, "protocol", "part of every connection", "built in")
 _UNKNOWN = Decision(Verdict.DENY, "protocol", "no such method here", "built in")
 
@@ -72,6 +73,12 @@ class Ledger:
     def method(self, method: str, target: str = "", side: Side = Side.HOST) -> Ruling:
         """The ruling on a gated method other than `tools/call`, sent by `side`."""
         return Ruling(side, method, target, self.snapshot.method(method), observing=self.snapshot.observing)
+
+    def unless_denied(self, method: str) -> Ruling:
+        """The ruling on what passes unless a rule speaks of it: tasks follow the call that made them."""
+        decision = self.snapshot.method(method)
+        silent = decision.verdict is Verdict.DENY and decision.origin == _NO_RULE
+        return self.passed(method) if silent else self.method(method)
 
     def passed(self, method: str, side: Side = Side.HOST) -> Ruling:
         """The ruling on what belongs to every connection: handshake, ping, lists."""

@@ -56,7 +56,7 @@ class Listing:
         if chain is None or holds != method.holds:
             raise Refused("this cursor was not given out for this list; start again without one")
         params["cursor"] = real
-        return chain, True
+        return Chain(set(chain.names), set(chain.cursors), chain.pages), True
 
     def answer(self, method: Method, chain: Chain, result: JsonObject, snapshot: Snapshot, era: Era) -> _Page:
         """Filter one page in place.
@@ -75,19 +75,16 @@ class Listing:
             result[method.holds] = kept
             page.edited = True
         self._turn(method, chain, result, page)
-        if era is Era.MODERN:
+        if era is Era.MODERN and not snapshot.observing:
             page.edited = _revocable(result) or page.edited
         return page
 
-    def visible(self, snapshot: Snapshot) -> tuple[object, ...]:
-        """What the host can see of the lists it was shown, to tell whether a policy change matters to it."""
-        tools = (
-            [name for name in self.known if _usable(snapshot, "tools", name)]
-            if "tools" in self.shown
-            else None
-        )
-        rest = [(holds, _usable(snapshot, holds, "")) for holds in sorted(self.shown) if holds != "tools"]
-        return tools, rest
+    def visible(self, snapshot: Snapshot) -> dict[str, object]:
+        """What the host can see of each list it was shown, to tell whether a policy change matters to it."""
+        seen: dict[str, object] = {holds: _usable(snapshot, holds, "") for holds in self.shown - {"tools"}}
+        if "tools" in self.shown:
+            seen["tools"] = [name for name in self.known if _usable(snapshot, "tools", name)]
+        return seen
 
     def _kept(
         self, holds: str, chain: Chain, entries: list[Json], snapshot: Snapshot, page: _Page
@@ -110,7 +107,7 @@ class Listing:
         return kept
 
     def _fault(self, holds: str, chain: Chain, entry: Json, name: Json, twice: set[str]) -> str:
-        if name in twice or name in chain.names:
+        if type(name) is str and (name in twice or name in chain.names):
             return "is defined twice"
         if holds == "tools" and len(chain.names) >= limits.TOOLS:
             return f"is beyond the {limits.TOOLS} tools that one server may define"

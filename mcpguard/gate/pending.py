@@ -17,7 +17,6 @@ from mcpguard.model import Json, JsonObject, MessageId
 from mcpguard.protocol.methods import Method
 from mcpguard.protocol.strict import Refused
 
-
 _MOST: Final = limits.PENDING
 
 

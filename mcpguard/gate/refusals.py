@@ -6,17 +6,20 @@ Error Handling; protocol revisions differ only in `resultType`.
 
 from __future__ import annotations
 
-from mcpguard.model import Decision, Era, MessageId
+from mcpguard.model import Decision, Era, MessageId, Side
 from mcpguard.protocol import jsonrpc
+
+_NO_RULE = Decision().origin
 
 
 def tool(ident: MessageId, name: str, server: str, decision: Decision, era: Era) -> bytes:
     """A denied tool: named by its rule where a rule forbids it, unknown where nothing allows it."""
-    if decision.rule == "default":
+    if decision.origin == _NO_RULE:
         return jsonrpc.error_line(ident, jsonrpc.INVALID_PARAMS, f"Unknown tool: {name}")
     text = (
-        f'mcpguard refused this call: rule "{decision.rule}" ({decision.origin}) does not let it use the tool "{name}" '
-        f"of {server}. Retrying will not help; a person can look with: mcpguard policy explain {server} {name}"
+        f'mcpguard refused this call: rule "{decision.rule}" ({decision.origin}) does not let it use the tool '
+        f'"{name}" of {server}. Retrying will not help; a person can look with: '
+        f"mcpguard policy explain {server} {name}"
     )
     return jsonrpc.tool_denial(ident, text, era)
 
@@ -38,11 +41,15 @@ def unrecorded(ident: MessageId, reason: str, *, era: Era, is_tool: bool) -> byt
     return jsonrpc.error_line(ident, jsonrpc.NO_AUDIT, text)
 
 
-def answer(ident: MessageId, fault: str) -> bytes:
-    """A server's answer that may not pass."""
-    return jsonrpc.error_line(
-        ident, jsonrpc.ANSWER_REFUSED, f"mcpguard withheld the server's answer: {fault}"
-    )
+def invalid(ident: MessageId, fault: str) -> bytes:
+    """A request, of either side, that is not a message that may pass."""
+    return jsonrpc.error_line(ident, jsonrpc.INVALID_REQUEST, f"mcpguard refused this message: {fault}")
+
+
+def answer(ident: MessageId, fault: str, side: Side = Side.SERVER) -> bytes:
+    """An answer of `side` that may not pass."""
+    text = f"mcpguard withheld the {side.value}'s answer: {fault}"
+    return jsonrpc.error_line(ident, jsonrpc.ANSWER_REFUSED, text)
 
 
 def gone(ident: MessageId) -> bytes:

@@ -8,6 +8,7 @@ Rule 3: every embedded request is judged like one on the wire.
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Any
 
 from mcpguard import limits
 from mcpguard.model import Json, JsonObject
@@ -26,11 +27,11 @@ class Rounds:
     __slots__ = ("_asked", "_states")
 
     def __init__(self) -> None:
-        self._states: dict[str, bytes] = {}
+        self._states: dict[tuple[str, bytes], None] = {}
         self._asked: dict[bytes, int] = {}
 
     def admit(self, bound: bytes, params: JsonObject) -> None:
-        """Check a request that may be a retry.
+        """Check a request that may be a retry; one that is none starts counting afresh.
 
         Raises:
             Refused: Its `requestState` was not given for this call, or a member has the wrong type.
@@ -39,9 +40,11 @@ class Rounds:
         if responses is not None and type(responses) is not dict:
             raise Refused("inputResponses is not an object")
         if "requestState" not in params:
+            if responses is None:
+                self.completed(bound)
             return
         state = params["requestState"]
-        if type(state) is not str or self._states.get(state) != bound:
+        if type(state) is not str or (state, bound) not in self._states:
             raise Refused("requestState was not given by this server for this call")
 
     def asked(self, bound: bytes, result: JsonObject, capabilities: JsonObject) -> str:
@@ -53,7 +56,7 @@ class Rounds:
         state = result.get("requestState")
         if requests is None and state is None:
             return "input_required names neither inputRequests nor requestState"
-        if fault := _requests_fault(requests, capabilities):
+        if fault := requests_fault(requests, capabilities):
             return fault
         if state is not None and (type(state) is not str or len(state) > limits.KIB * 64):
             return "requestState is not a string of reasonable length"
@@ -62,7 +65,7 @@ class Rounds:
             return f"the server asked back more than {limits.ROUNDS} times for one call"
         _remember(self._asked, bound, rounds)
         if state is not None:
-            _remember(self._states, state, bound)
+            _remember(self._states, (state, bound), None)
         return ""
 
     def completed(self, bound: bytes) -> None:
@@ -70,13 +73,14 @@ class Rounds:
         self._asked.pop(bound, None)
 
 
-def _remember(table: dict[Json, Json], key: Json, value: Json) -> None:
+def _remember(table: dict[Any, Any], key: object, value: object) -> None:
     if key not in table and len(table) >= limits.STATES:
         del table[next(iter(table))]
     table[key] = value
 
 
-def _requests_fault(requests: Json, capabilities: JsonObject) -> str:
+def requests_fault(requests: Json, capabilities: JsonObject) -> str:
+    """Why embedded requests are not what a client with these capabilities may be sent, or the empty string."""
     if requests is None:
         return ""
     if type(requests) is not dict:

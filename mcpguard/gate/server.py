@@ -10,7 +10,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from mcpguard import limits
-from mcpguard.gate import refusals, subscriptions
+from mcpguard.gate import refusals, rounds, subscriptions
 from mcpguard.gate.host import advances, renumbered
 from mcpguard.gate.pending import Call, Chain
 from mcpguard.gate.state import State
@@ -57,25 +57,43 @@ class ServerSide:
     def _refuse(self, refused: Refused, line: bytes) -> None:
         state = self._state
         state.drop(Side.SERVER, refused.message, len(line))
-        call = state.calls.take(refused.ident)
+        call = state.calls.take(refused.settles)
         if call is not None:
             self._withhold(call, refused.message)
-        elif b"{" in line or b"[" in line:
+            return
+        if refused.ident is not None and refused.settles is None and state.era is not _MODERN:
+            state.out.to_server.append(refusals.invalid(refused.ident, refused.message))
+        if b"{" in line or b"[" in line:
             self._bad += 1
             if self._bad > limits.BAD_SERVER_LINES:
                 state.out.closing = "the server keeps printing lines that are not MCP messages"
 
     def _batch(self, value: Json, line: bytes) -> None:
-        if type(value) is not list or self._state.revision != methods.BATCH_REVISION:
+        if type(value) is not list:
             raise Refused("a message is a JSON object")
-        for element in jsonrpc.batch_elements(value):
+        if self._state.revision != methods.BATCH_REVISION:
+            self._refuse_batch(value, f"batches exist in revision {methods.BATCH_REVISION} only", line)
+            return
+        try:
+            elements = jsonrpc.batch_elements(value)
+        except Refused as refused:
+            self._refuse_batch(value, refused.message, line)
+            return
+        for element in elements:
             try:
                 self._message(element, line, canonical=False)
             except Refused as refused:
                 self._refuse(refused, line)
 
+    def _refuse_batch(self, value: list[Json], reason: str, line: bytes) -> None:
+        """Settle every request that a refused batch answers; nested batches are not looked into."""
+        for refused in jsonrpc.batch_refusals(value, reason) or [Refused(reason)]:
+            self._refuse(refused, line)
+
     def _message(self, message: JsonObject, line: bytes, canonical: bool) -> None:
+        members = len(message)
         shape = jsonrpc.shape(message)
+        canonical = canonical and len(message) == members
         if shape is _RESULT:
             self._result(message, line, canonical)
         elif shape is Shape.NOTIFICATION:
@@ -97,6 +115,7 @@ class ServerSide:
 
     def _withhold(self, call: Call, fault: str) -> None:
         state = self._state
+        state.failed(call)
         state.out.to_host.append(refusals.answer(call.ident, fault))
         state.out.later.append(state.ledger.settled(call, b"refused", state.now, 0))
 
@@ -110,8 +129,7 @@ class ServerSide:
         if fault:
             self._withhold(call, fault)
             return
-        tags = result.get("_meta")
-        if type(tags) is dict and meta.strip_own(tags):
+        if meta.strip_own(result.get("_meta")):
             edited = True
         if state.ledger.neutralise and neutral.suspicious(line):
             neutral.neutralise(result)
@@ -126,8 +144,11 @@ class ServerSide:
         kind = result.get("resultType") if state.era is _MODERN else None
         if kind is not None and kind != _COMPLETE:
             return False, self._open_ended(call, kind, result)
+        if call.binding:
+            state.rounds.completed(call.binding)
         if call.method.kind is _TOOL:
-            self._made_task(call, result.get("task"))
+            if type(task := result.get("task")) is dict:
+                state.remember_task(task.get("taskId"), call)
             return False, self._content("tools/call", result)
         match call.method.kind:
             case Kind.LIST:
@@ -179,32 +200,25 @@ class ServerSide:
                 return fault
         return ""
 
-    def _made_task(self, call: Call, task: Json) -> None:
-        if type(task) is dict:
-            self._state.remember_task(task.get("taskId"), call)
-        elif call.binding:
-            self._state.rounds.completed(call.binding)
-
     def _task(self, call: Call, result: JsonObject) -> tuple[bool, str]:
         state = self._state
         tasks = result.get("tasks")
         if call.method.name == "tasks/list" and type(tasks) is list:
-            known = [task for task in tasks if type(task) is dict and task.get("taskId") in state.tasks]
+            known = [task for task in tasks if type(task) is dict and state.knows_task(task.get("taskId"))]
             result["tasks"] = known
             return len(known) != len(tasks), ""
-        requests = result.get("inputRequests")
-        if type(requests) is dict and (fault := self._embedded_shape(requests)):
-            return False, fault
-        inner = result.get("result")
-        return False, self._content("tasks/result", inner if type(inner) is dict else result)
+        return False, self._task_fault(call, result)
 
-    def _embedded_shape(self, requests: JsonObject) -> str:
-        for request in requests.values():
-            if type(request) is not dict or request.get("method") not in methods.EMBEDDED:
-                return "an embedded request other than elicitation, sampling and roots"
-            if type(request.get("params", {})) is not dict:
-                return "params of an embedded request is not an object"
-        return self._embedded(requests)
+    def _task_fault(self, call: Call, task: JsonObject) -> str:
+        """Why the state of a task may not pass: it can hold requests, and the result of the call that made it."""
+        requests = task.get("inputRequests")
+        capabilities = self._state.client if call.capabilities is None else call.capabilities
+        if fault := rounds.requests_fault(requests, capabilities):
+            return fault
+        if fault := self._embedded(requests or {}):
+            return fault
+        inner = task.get("result")
+        return self._content("tasks/result", inner if type(inner) is dict else task)
 
     def _page(self, call: Call, result: JsonObject) -> tuple[bool, str]:
         state = self._state
@@ -221,7 +235,6 @@ class ServerSide:
         if call.method.name == "initialize":
             revision = result.get("protocolVersion")
             if revision not in methods.LEGACY_REVISIONS:
-                state.opened = False
                 return "the server answered initialize with a revision that mcpguard does not know"
             state.revision = revision
         else:
@@ -236,15 +249,24 @@ class ServerSide:
         if call is None:
             return
         error: JsonObject = message["error"]
-        if call.method.name == "initialize":
-            state.opened = False
-        if error["code"] == _URL_ELICITATION and not state.granted("elicitation/create"):
-            self._withhold(call, "it asks to open a page, which policy refuses")
+        if error["code"] == _URL_ELICITATION and (fault := self._pages_fault(error.get("data"))):
+            self._withhold(call, fault)
             return
+        state.failed(call)
         if state.ledger.snapshot.neutralise and neutral.suspicious(line):
             neutral.neutralise(error)
         state.out.later.append(state.ledger.settled(call, b"error", state.now, len(line)))
         state.out.to_host.append(renumbered(message, call.ident, b""))
+
+    def _pages_fault(self, data: Json) -> str:
+        """Why an error that asks to open pages (-32042) may not pass."""
+        if not self._state.granted("elicitation/create"):
+            return "it asks to open a page, which policy refuses"
+        pages = data.get("elicitations") if type(data) is dict else None
+        for page in pages if type(pages) is list else []:
+            if fault := _url_fault(page.get("url") if type(page) is dict else None):
+                return fault
+        return ""
 
     # --- requests ------------------------------------------------------------------------------------------
 
@@ -252,7 +274,7 @@ class ServerSide:
         state = self._state
         ident: MessageId = message["id"]
         name: str = message["method"]
-        if state.era is not Era.LEGACY:
+        if state.era is _MODERN:
             state.drop(Side.SERVER, "a request from a server, which this era does not have", len(line))
             state.out.closing = "the server sent a request, which its protocol revision forbids"
             return
@@ -262,10 +284,12 @@ class ServerSide:
             return
         try:
             call = self._asked(message, method)
+            number = state.asks.add(call)
         except Refused as refused:
             self._decline(ident, name, refused.message, len(line))
             return
-        number = state.asks.add(call)
+        if state.ledger.neutralise and neutral.suspicious(line):
+            neutral.neutralise(message.get("params"))
         state.out.records.append(state.ledger.decided(number, call.record, message.get("params")))
         if call.token is not None:
             message["params"]["_meta"]["progressToken"] = number
@@ -293,7 +317,7 @@ class ServerSide:
             raise Refused(f"rule {ruling.decision.rule}: {ruling.decision.reason}")
         if method.kind is Kind.GATED and (fault := ask_fault(method.name, params)):
             raise Refused(fault)
-        if method.kind is Kind.TASK and "taskId" in params and params["taskId"] not in state.tasks:
+        if method.kind is Kind.TASK and "taskId" in params and not state.knows_task(params["taskId"]):
             raise Refused("taskId was not given on this connection")
         call = Call(message["id"], method, "", ruling.outcome, state.now)
         call.record = ruling.tail
@@ -319,6 +343,7 @@ class ServerSide:
         if name not in methods.NOTIFICATIONS[state.speaking, Side.SERVER]:
             state.drop(Side.SERVER, "a notification that does not exist here", len(line))
             return
+        meta.strip_own(params.get("_meta"))
         if not self._belongs(name, params):
             state.drop(Side.SERVER, f"{name} that belongs to nothing in flight", len(line))
             return
@@ -335,12 +360,13 @@ class ServerSide:
         if state.era is Era.MODERN:
             if name == "notifications/message":
                 return state.logs
-            if subscriptions.owner(state, name, params) is None:
+            call = subscriptions.owner(state, name, params)
+            if call is None or (name == "notifications/tasks" and self._task_fault(call, params)):
                 return False
         if name == "notifications/resources/updated" and not state.granted("resources/subscribe"):
             return False
         if name in ("notifications/tasks", "notifications/tasks/status"):
-            return params.get("taskId") in state.tasks
+            return state.knows_task(params.get("taskId"))
         return not name.endswith(("list_changed", "updated")) or self._within_rate()
 
     def _within_rate(self) -> bool:
@@ -384,6 +410,8 @@ def ask_fault(name: str, params: JsonObject) -> str:
     Source: MCP client/elicitation, Safe URL Handling and form mode (no secrets); client/sampling (no context of
     other servers without the capability).
     """
+    if name == "sampling/createMessage" and params.get("includeContext") == "allServers":
+        return "sampling must not read what other servers said"
     if name == "elicitation/create" and params.get("mode") == "url":
         return _url_fault(params.get("url"))
     if name == "elicitation/create":

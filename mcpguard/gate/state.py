@@ -8,7 +8,7 @@ from mcpguard.gate.listing import Listing
 from mcpguard.gate.outbox import Outbox
 from mcpguard.gate.pending import Call, Pending
 from mcpguard.gate.rounds import Rounds
-from mcpguard.model import Era, JsonObject, Side
+from mcpguard.model import Era, Json, JsonObject, Side
 from mcpguard.protocol.methods import REQUESTS
 
 
@@ -23,7 +23,7 @@ class State:
         client: Capabilities that the client declared in `initialize`.
         calls: Requests of the host in flight.
         asks: Requests of the server in flight (legacy).
-        tasks: Task ids that this server gave on this connection.
+        tasks: Task ids that were given on this connection.
         loose: Calls that ended in a task and whose progress may go on, by number.
         logs: Some request of this connection opted in to log notifications (modern).
         counts: For `status`: requests allowed, refused; lines dropped.
@@ -71,13 +71,24 @@ class State:
         self.counts["dropped"] += 1
         self.out.later.append(self.ledger.dropped(side, reason, size))
 
-    def remember_task(self, task: object, call: Call) -> None:
-        """Note a task id that the server gave, and keep the progress of its call alive."""
+    def failed(self, call: Call) -> None:
+        """A request of the host ended without a result: after `initialize`, the host may try again."""
+        if call.method.name == "initialize":
+            self.opened = False
+        if call.binding:
+            self.rounds.completed(call.binding)
+
+    def knows_task(self, task: Json) -> bool:
+        """Whether a task id was given on this connection."""
+        return type(task) is str and task in self.tasks
+
+    def remember_task(self, task: Json, call: Call | None = None) -> None:
+        """Note a task id that was given, and keep the progress of the host's call that made the task alive."""
         if type(task) is str:
             if len(self.tasks) >= limits.TASKS:
                 del self.tasks[next(iter(self.tasks))]
             self.tasks[task] = None
-        if call.token is not None:
+        if call is not None and call.token is not None:
             if len(self.loose) >= limits.TASKS:
                 del self.loose[next(iter(self.loose))]
             self.loose[call.number] = call

@@ -11,7 +11,7 @@ from typing import Final
 from mcpguard import limits
 from mcpguard.gate.pending import Call
 from mcpguard.gate.state import State
-from mcpguard.model import Json, JsonObject
+from mcpguard.model import Era, Json, JsonObject
 from mcpguard.protocol import jsonrpc, meta
 from mcpguard.protocol.strict import Refused
 
@@ -47,7 +47,7 @@ def reduce(state: State, params: JsonObject) -> tuple[JsonObject, bool]:
     if tasks is not None:
         if type(tasks) is not list:
             raise Refused("taskIds is not a list")
-        known = [task for task in tasks if type(task) is str and task in state.tasks]
+        known = [task for task in tasks if state.knows_task(task)]
         edited = edited or len(known) != len(tasks)
         wanted["taskIds"] = known
     return wanted, edited
@@ -67,21 +67,20 @@ def owner(state: State, method: str, params: Json) -> Call | None:
     kind = _KINDS.get(method)
     if kind is not None and not call.wanted.get(kind):
         return None
+    if kind == "taskIds" and params.get("taskId") not in call.wanted[kind]:
+        return None
     tags[meta.SUBSCRIPTION] = call.ident
     return call
 
 
-def announce(state: State) -> None:
-    """Tell the host that its visible lists changed, in the way its era has for it."""
-    if state.speaking.value == "legacy":
-        for holds in sorted(state.listing.shown):
-            kind = "resources" if holds.startswith("resource") else holds
-            line = jsonrpc.notification_line(f"notifications/{kind}/list_changed")
-            if line not in state.out.to_host:
-                state.out.to_host.append(line)
-        return
-    for call in state.calls.values():
-        for method, kind in _KINDS.items():
-            if call.wanted is not None and method.endswith("list_changed") and call.wanted.get(kind):
+def announce(state: State, changed: set[str]) -> None:
+    """Tell the host which of its visible lists changed, in the way its era has for it."""
+    lists = {"resources" if holds.startswith("resource") else holds for holds in changed}
+    for method in sorted(f"notifications/{name}/list_changed" for name in lists):
+        if state.speaking is Era.LEGACY:
+            state.out.to_host.append(jsonrpc.notification_line(method))
+            continue
+        for call in state.calls.values():
+            if call.wanted is not None and call.wanted.get(_KINDS[method]):
                 params = {"_meta": {meta.SUBSCRIPTION: call.ident}}
                 state.out.to_host.append(jsonrpc.notification_line(method, params))

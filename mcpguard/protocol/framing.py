@@ -40,6 +40,8 @@ class LineBuffer:
             return []
         lines = data.split(b"\n")
         tail = lines.pop()
+        if len(data) > self._limit and max(map(len, lines)) > self._limit:
+            raise ProtocolError(f"a line is longer than {self._limit} bytes")
         if self._parts:
             self._keep(lines[0])
             lines[0] = b"".join(self._parts)

@@ -14,7 +14,7 @@ from typing import Final
 
 from mcpguard import limits
 from mcpguard.model import Era, Json, JsonObject, MessageId
-from mcpguard.protocol.strict import Refused, encode, valid_id
+from mcpguard.protocol.strict import Refused, encode, refusal, valid_id
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -52,7 +52,7 @@ def shape(message: JsonObject) -> Shape:
     """What a message is; members that JSON-RPC does not know are removed from it.
 
     Raises:
-        Refused: It is not exactly one well-formed message; `ident` is its id if that can be read.
+        Refused: It is not exactly one well-formed message; it carries the id if that can be read.
     """
     if "method" in message:
         return _call_shape(message)
@@ -67,9 +67,9 @@ def _call_shape(message: JsonObject) -> Shape:
         or "result" in message
         or "error" in message
     ):
-        raise Refused(_why_not_a_call(message), ident=readable_id(message))
+        raise refusal(_why_not_a_call(message), readable_id(message), message)
     if "params" in message and type(message["params"]) is not dict:
-        raise Refused("params is not an object", ident=readable_id(message))
+        raise refusal("params is not an object", readable_id(message), message)
     if "id" in message:
         if not valid_id(message["id"]):
             raise Refused("an id is a string or an integer up to 2^53 - 1")
@@ -84,18 +84,18 @@ def _call_shape(message: JsonObject) -> Shape:
 def _answer_shape(message: JsonObject) -> Shape:
     has_result = "result" in message
     if message.get("jsonrpc") != "2.0" or has_result == ("error" in message):
-        raise Refused(_why_not_an_answer(message), ident=readable_id(message))
+        raise refusal(_why_not_an_answer(message), readable_id(message), message)
     if "id" not in message or not valid_id(message["id"]):
         raise Refused("an answer without a well-formed id belongs to no request")
     if len(message) > 3:
         _strip(message, _ANSWER_MEMBERS)
     if has_result:
         if type(message["result"]) is not dict:
-            raise Refused("result is not an object", ident=message["id"])
+            raise Refused("result is not an object", settles=message["id"])
         return Shape.RESULT
     error = message["error"]
     if type(error) is not dict or type(error.get("code")) is not int or type(error.get("message")) is not str:
-        raise Refused("error is not an object with an integer code and a message", ident=message["id"])
+        raise Refused("error is not an object with an integer code and a message", settles=message["id"])
     return Shape.ERROR
 
 
@@ -164,6 +164,19 @@ def tool_denial(ident: MessageId, text: str, era: Era) -> bytes:
     if era is Era.MODERN:
         result["resultType"] = "complete"
     return result_line(ident, result)
+
+
+def batch_refusals(value: list[Json], reason: str) -> list[Refused]:
+    """The refusals of the messages of a batch that is refused whole, one for each id.
+
+    Not here: nested batches, which are not looked into.
+    """
+    by_ident: dict[tuple[MessageId | None, MessageId | None], Refused] = {}
+    for element in value[: limits.BATCH]:
+        if (ident := readable_id(element)) is not None:
+            refused = refusal(reason, ident, element)
+            by_ident[refused.ident, refused.settles] = refused
+    return list(by_ident.values())
 
 
 def batch_elements(value: list[Json]) -> list[JsonObject]:

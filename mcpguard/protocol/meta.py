@@ -57,7 +57,7 @@ def check_request_meta(meta: Json) -> JsonObject:
     trace = meta.get("traceparent", "")
     if trace and (type(trace) is not str or not _TRACEPARENT.fullmatch(trace)):
         raise Refused("traceparent is not a W3C trace context")
-    if LOG_LEVEL in meta and meta[LOG_LEVEL] not in _LEVELS:
+    if LOG_LEVEL in meta and (type(meta[LOG_LEVEL]) is not str or meta[LOG_LEVEL] not in _LEVELS):
         raise Refused("unknown log level in _meta")
     return meta
 
@@ -69,8 +69,13 @@ def reserved(key: str) -> bool:
     return bool(slash) and len(labels) > 1 and labels[1] in ("modelcontextprotocol", "mcp")
 
 
-def strip_own(meta: JsonObject) -> bool:
-    """Remove keys under the guard's own prefix, which only the guard may put there; True if there were any."""
+def strip_own(meta: Json) -> bool:
+    """Remove keys under the guard's own prefix, which only the guard may put there; True if there were any.
+
+    What is not an object has no keys, and is left to others.
+    """
+    if type(meta) is not dict:
+        return False
     own = [key for key in meta if key.lower().startswith(OWN_PREFIX)]
     for key in own:
         del meta[key]

@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Container
 from typing import Final, Never
 
 import msgspec
@@ -45,6 +46,7 @@ _FORBIDDEN_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 _SEPARATORS: Final = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
+_ENVELOPE: Final = {b'"method"': "method", b'"result"': "result", b'"error"': "error"}
 _TOTAL_DEPTH: Final = limits.DEPTH + 6
 _SHAPES_KEPT: Final = 4096
 _SHAPE_KEYS: Final = 64
@@ -57,13 +59,35 @@ class Refused(ProtocolError):
 
     Attributes:
         fatal: The framing or grammar is broken, and the connection cannot go on.
-        ident: The JSON-RPC id of the line if one could be read without doubt, else None.
+        ident: The id of the request that the line makes, if it could be read without doubt: its sender waits for
+            an answer.
+        settles: The id of the request that the line answers, read likewise: the far side's, not the sender's.
+            A line that is both, or neither, has both.
     """
 
-    def __init__(self, message: str, *, fatal: bool = False, ident: MessageId | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        fatal: bool = False,
+        ident: MessageId | None = None,
+        settles: MessageId | None = None,
+    ) -> None:
         super().__init__(message)
         self.fatal = fatal
         self.ident = ident
+        self.settles = settles
+
+
+def refusal(reason: str, ident: MessageId | None, members: Container[str]) -> Refused:
+    """The refusal of a message with this id and these members, which tell whose id it is."""
+    asks = "method" in members
+    answers = "result" in members or "error" in members
+    return Refused(
+        reason,
+        ident=ident if asks or not answers else None,
+        settles=ident if answers or not asks else None,
+    )
 
 
 def decode(line: bytes) -> tuple[Json, bool]:
@@ -77,11 +101,11 @@ def decode(line: bytes) -> tuple[Json, bool]:
         canonical = encode_raw(value) == line
         members = _walk(value, _TOTAL_DEPTH)
     except Refused as refused:
-        raise Refused(refused.message, ident=_top_level_id(line)) from None
+        raise refusal(refused.message, *_top_level(line)) from None
     except (ValueError, RecursionError) as error:
         _refuse_undecodable(line, error)
     if not canonical and members != _STRING.sub(b"", line).count(b":"):
-        raise Refused("an object has the same key twice", ident=_top_level_id(line))
+        raise refusal("an object has the same key twice", *_top_level(line))
     return value, canonical
 
 
@@ -166,13 +190,13 @@ def _refuse_undecodable(line: bytes, error: Exception) -> Never:
     except UnicodeDecodeError:
         raise Refused("not valid UTF-8", fatal=True) from None
     if isinstance(error, RecursionError) or _deep(line):
-        raise Refused(f"nested deeper than {limits.DEPTH} levels", ident=_top_level_id(line)) from None
+        raise refusal(f"nested deeper than {limits.DEPTH} levels", *_top_level(line)) from None
     try:
         json.loads(text, parse_constant=_constant, parse_int=len, parse_float=len)
     except (ValueError, RecursionError):
         raise Refused("not JSON", fatal=True) from None
     reason = "a number is out of range" if "range" in str(error) else "a lone surrogate in a string"
-    raise Refused(reason, ident=_top_level_id(line)) from None
+    raise refusal(reason, *_top_level(line)) from None
 
 
 def _constant(name: str) -> Never:
@@ -192,28 +216,34 @@ def _deep(line: bytes) -> bool:
     return False
 
 
-def _top_level_id(line: bytes) -> MessageId | None:
-    """The one well-formed `id` member at the top level, if there is exactly one; bounded work, no recursion."""
+def _top_level(line: bytes) -> tuple[MessageId | None, set[str]]:
+    """The well-formed `id` at the top level, if there is exactly one, and the envelope's members there.
+
+    Bounded work, no recursion.
+    """
     depth = 0
     found: list[bytes] = []
+    members: set[str] = set()
     previous: bytes = b""
     before: bytes = b""
     for match in _TOKEN.finditer(line):
         token = match.group()
         if depth == 1 and previous == b":" and before == b'"id"':
             found.append(token)
+        elif depth == 1 and token == b":" and previous in _ENVELOPE:
+            members.add(_ENVELOPE[previous])
         if token in (b"{", b"["):
             depth += 1
         elif token in (b"}", b"]"):
             depth -= 1
         before, previous = previous, token
     if len(found) != 1 or len(found[0]) > limits.ID_CHARS:
-        return None
+        return None, members
     try:
         ident = _decode(found[0])
     except (ValueError, RecursionError):
-        return None
-    return ident if valid_id(ident) else None
+        return None, members
+    return (ident if valid_id(ident) else None), members
 
 
 def valid_id(ident: Json) -> bool:
