@@ -174,12 +174,8 @@ def asked(record: dict) -> str:
     return " ".join([message.get("method") or "", *(item["method"] for item in embedded.values())])
 
 
-def test_environment(wrapper, env, tmp_path: Path):
-    """What the host's configuration sets reaches the server; what is the guard's own does not."""
-    scenario = Scenario((call("get-env"),))
-    outcome = run("ts1", "legacy", "everything", scenario, wrapper=wrapper, directory=tmp_path / "run", env=env)
-    answer = outcome.outcomes("call")[0]["result"]
-    environment = json.loads(answer["content"][0]["text"])
-    assert environment["INTEROP_TOKEN"] == env["INTEROP_TOKEN"]
-    assert environment["HOME"] == env["HOME"]
-    assert environment["PATH"]
+def test_unknown_tasks(wrapper, env, tmp_path: Path):
+    """A task that is not the caller's is refused as one that does not exist, by whoever comes first."""
+    steps = tuple({"op": "raw", "method": f"tasks/{verb}", "params": {"taskId": "nothing"}} for verb in ("get", "result", "cancel"))
+    outcome = run("ts1", "legacy", "everything", Scenario(steps), wrapper=wrapper, directory=tmp_path / "run", env=env)
+    assert [answer["error"]["code"] for answer in outcome.outcomes("raw")] == [-32602] * 3

@@ -127,7 +127,7 @@ class _Wire:
             exchange = self._open.pop(self._key(message.get("id")), None)
             (self.strays.append(message) if exchange is None else exchange.update(outcome=self._body(message)))
         elif "id" in message:
-            entry = {"params": self._scrub(message.get("params"))}
+            entry = {"params": self._scrub(_without_token(message.get("params")))}
             self._asked[self._key(message["id"])] = entry
             self.requests.setdefault(method, []).append(entry)
         elif method == "notifications/progress":
@@ -171,9 +171,7 @@ class _Wire:
 
     def exchange(self, exchange: dict[str, Any]) -> dict[str, Any]:
         method, params = exchange["method"], exchange["params"]
-        if params and "_meta" in params and "progressToken" in params["_meta"]:
-            params = {**params, "_meta": {**params["_meta"], "progressToken": "<token>"}}
-        shown: dict[str, Any] = {"method": method, "params": self._scrub(params)}
+        shown: dict[str, Any] = {"method": method, "params": self._scrub(_without_token(params))}
         if exchange.get("cancelled"):
             shown["outcome"] = "<cancelled>"
         elif method == "tasks/get" and "result" in exchange.get("outcome", {}):
@@ -202,6 +200,12 @@ class _Wire:
 
     def _scrub(self, value: Any) -> Any:
         return scrub(value, self.run.directory, self._states)
+
+
+def _without_token(params: Any) -> Any:
+    if params and "progressToken" in params.get("_meta", {}):
+        return {**params, "_meta": {**params["_meta"], "progressToken": "<token>"}}
+    return params
 
 
 def cache(value: Any) -> Any:
@@ -280,8 +284,8 @@ def _server(process: Process, directory: str, *, exits: bool) -> dict[str, Any]:
         body = {key: value for key, value in message.items() if key != "id"}
         if method and "id" in message:
             pending[repr(message["id"])] = method
-            if params and "progressToken" in params.get("_meta", {}):
-                body["params"] = {**params, "_meta": {**params["_meta"], "progressToken": "<token>"}}
+            if params:
+                body["params"] = _without_token(params)
             requests.append(scrub(_members(body), directory, states))
         else:
             if method == "notifications/cancelled":
