@@ -10,6 +10,7 @@ import pytest
 from conftest import GUARD, daemon_home
 from harness import Run, run
 from scenarios import LEGACY, Scenario, call, lists, read
+from transcript import MAX_TTL_MS
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -137,6 +138,17 @@ def test_denied_tools(client, mode, server, wrapper, enforced, tmp_path: Path):
     assert case.denied not in called
     assert called.count(case.allowed) == 2
     assert outcome.gone()
+
+
+@pytest.mark.parametrize(("client", "server"), [("python", "python"), ("ts2", "ts2")])
+def test_lists_may_not_be_shared_or_kept(client, server, wrapper, enforced, tmp_path: Path):
+    """What a principal may see is decided anew as policy changes: caches must ask again, and each for itself."""
+    outcome = run(client, "modern", server, Scenario(tuple(lists())), wrapper=wrapper, directory=tmp_path / "run", env=enforced)
+    results = [json.loads(record["raw"]).get("result", {}) for record in outcome.records if record.get("wire") == "received"]
+    pages = [result for result in results if {"tools", "resources", "resourceTemplates"} & set(result)]
+    assert len(pages) > 5
+    assert {page["cacheScope"] for page in pages} == {"private"}
+    assert max(page["ttlMs"] for page in pages) <= MAX_TTL_MS
 
 
 def refused(record: dict) -> bool:

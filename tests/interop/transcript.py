@@ -211,7 +211,7 @@ def _without_token(params: Any) -> Any:
 def cache(value: Any) -> Any:
     """Apply the one change a guard makes by design: a list is `private`, and fresh for a second at most.
 
-    What a principal may see is decided anew as policy changes, and differs between principals. Legacy
+    It may leave lists alone while it only observes, so this is allowed here and demanded in test_policy.py. What a principal may see is decided anew as policy changes, and differs between principals. Legacy
     results have neither member and are left alone (the Python SDK adds both on its caller's side).
     """
     if isinstance(value, list):
