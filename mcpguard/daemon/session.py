@@ -28,6 +28,8 @@ from mcpguard.model import JsonObject, Side
 from mcpguard.policy.snapshot import Snapshot
 
 _log = logging.getLogger("mcpguard")
+_OWN_BYTES = 2 * limits.QUEUE_BYTES
+"""Beyond this, what waits for a side that does not read is our own answers to it: it is not read either."""
 _HURRY_SECONDS = 0.05
 """Time for what is left to be delivered when the host does not wait: it kills 0.5 s after its first signal."""
 
@@ -149,11 +151,11 @@ class Session:
         return bool(began) and self._inlets[Side.HOST].watching and now - began > allowed
 
     def abandoned(self) -> bool:
-        """Whether the host hung up while we do not read it because the server takes nothing. Asked now and then.
+        """Whether the host hung up while we do not read it because nobody takes anything. Asked now and then.
 
         Without this nobody would notice: the end of file is behind bytes that nobody reads.
         """
-        before, self._kept = self._kept, self._outlets[Side.SERVER].kept
+        before, self._kept = self._kept, sum(outlet.kept for outlet in self._outlets.values())
         inlet = self._inlets[Side.HOST]
         return bool(self._kept) and self._kept == before and not inlet.watching and inlet.hung_up()
 
@@ -176,6 +178,8 @@ class Session:
 
     def _received(self, side: Side, data: bytes) -> None:
         self._feed(BytesReceived(side, data, time.monotonic_ns()))
+        if self._outlets[side].kept > _OWN_BYTES:
+            self._inlets[side].pause()
         if side is Side.HOST:
             if not self._gate.partial(side):
                 self._line_began = 0.0
@@ -195,12 +199,13 @@ class Session:
 
     def _pressed(self, side: Side, full: bool) -> None:
         """The queue towards `side` is over its bound, or empty again: stop or go on reading the other side."""
-        inlet = self._inlets[side.other]
         if full:
-            inlet.pause()
-        elif not self._over.is_set() or side is Side.HOST:
-            inlet.resume()
-            self._line_began = self._loop.time() if self._line_began else 0.0
+            self._inlets[side.other].pause()
+            return
+        for source in Side:
+            if not self._outlets[source.other].full and (source is Side.SERVER or not self._over.is_set()):
+                self._inlets[source].resume()
+        self._line_began = self._loop.time() if self._line_began else 0.0
 
     def _feed(self, event: Event) -> None:
         try:

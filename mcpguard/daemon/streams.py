@@ -137,6 +137,11 @@ class Outlet:
         """Bytes not yet written."""
         return self._size
 
+    @property
+    def full(self) -> bool:
+        """Whether more than the bound was kept, and not all of it is gone yet."""
+        return self._over
+
     def write(self, data: bytes) -> None:
         """Write now what can be written, keep the rest."""
         if not self._open or self._closing:

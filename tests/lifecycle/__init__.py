@@ -1,0 +1,1 @@
+"""Who dies, how, and what is left: everything through the real `mcpguard run`."""
