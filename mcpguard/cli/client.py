@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
@@ -57,7 +58,8 @@ def _exchange(line: bytes) -> bytes:
             require_user(sock, os.geteuid())
         except PeerError as error:
             raise DaemonError(error.message) from error
-        sock.sendall(line)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before we had asked
+            sock.sendall(line)
         data = bytearray()
         while not data.endswith(b"\n"):
             more = sock.recv(65536)

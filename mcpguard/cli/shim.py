@@ -242,13 +242,13 @@ def _become_daemon(directory: str) -> None:
 
 def _make(directory: str) -> None:
     """Create a directory and the ones above it, for the owner alone."""
+    above = directory.rpartition("/")[0]
+    if above and not posix.access(above, posix.F_OK):
+        _make(above)
     try:
         posix.mkdir(directory, 0o700)
     except FileExistsError:
-        return
-    except FileNotFoundError:
-        _make(directory.rpartition("/")[0])
-        _make(directory)
+        pass  # somebody was faster
 
 
 def _last_words(directory: str) -> str:

@@ -53,6 +53,7 @@ class Inlet:
             self._fd = fd
         else:
             self._fd = private_pipe(fd, writing=False)
+        self._blocking = os.get_blocking(self._fd)
         self.watching = False
         self._open = True
 
@@ -60,6 +61,7 @@ class Inlet:
         """Read from now on."""
         if self._open and not self.watching:
             self._loop.add_reader(self._fd, self._ready)
+            _restore(self._sock, self._blocking)
             self.watching = True
 
     def pause(self) -> None:
@@ -125,6 +127,7 @@ class Outlet:
             self._fd = fd
         else:
             self._fd = private_pipe(fd, writing=True)
+        self._blocking = os.get_blocking(self._fd)
         self._kept: list[bytes | memoryview] = []
         self._size = 0
         self._over = False
@@ -153,6 +156,7 @@ class Outlet:
             self._kept.append(memoryview(data)[sent:])
             self._size = len(data) - sent
             self._loop.add_writer(self._fd, self._ready)
+            _restore(self._sock, self._blocking)
         else:
             self._kept.append(data)
             self._size += len(data)
@@ -225,6 +229,12 @@ class Outlet:
     def _settle(self) -> None:
         if self._emptied is not None:
             self._emptied.set()
+
+
+def _restore(sock: socket.socket | None, blocking: bool) -> None:
+    """Undo what uvloop does to a descriptor that it watches: O_NONBLOCK on a socket that others hold too."""
+    if sock is not None:
+        os.set_blocking(sock.fileno(), blocking)
 
 
 def _close(sock: socket.socket | None, fd: int) -> None:
