@@ -174,12 +174,12 @@ class ServerSide:
         capabilities = call.capabilities or {}
         if kind == "input_required" and call.method.asks:
             return self._asks_back(call, result, capabilities)
-        extensions = capabilities.get("extensions")
-        if kind == "task" and call.method.kind is Kind.TOOL and type(extensions) is dict:
-            if meta.TASKS_EXTENSION in extensions:
-                state.remember_task(result.get("taskId"), call)
-                return ""
-            return "a task, and the client did not declare the tasks extension"
+        if kind == "task" and call.method.kind is Kind.TOOL:
+            extensions = capabilities.get("extensions")
+            if type(extensions) is not dict or meta.TASKS_EXTENSION not in extensions:
+                return "a task, and the client did not declare the tasks extension"
+            state.remember_task(result.get("taskId"), call)
+            return ""
         return f"resultType {str(kind)[:40]!a} does not belong to {call.method.name}"
 
     def _asks_back(self, call: Call, result: JsonObject, capabilities: JsonObject) -> str:
