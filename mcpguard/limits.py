@@ -88,8 +88,9 @@ IDLE_LINE_SECONDS: Final = 30.0
 """A line that has begun must be completed within this time, or the connection is closed."""
 
 # --- shutdown -------------------------------------------------------------------------------------------
-EOF_GRACE_SECONDS: Final = 1.0
-"""After the host's end of file a server may take this long to exit by itself; SDK hosts wait 2 s."""
+EOF_GRACE_SECONDS: Final = 1.4
+"""After the host's end of file a server may take this long to exit by itself; SDK hosts kill after 2 s, and by then
+SIGTERM and SIGKILL must have been tried."""
 TERM_GRACE_SECONDS: Final = 0.3
 """From SIGTERM to SIGKILL. The most impatient host kills 0.5 s after its first signal."""
 DRAIN_SECONDS: Final = 0.5

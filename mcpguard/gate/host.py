@@ -180,6 +180,7 @@ class HostSide:
         if params is not None and ("_meta" in params or state.era is _MODERN):
             edited = self._prepare(call, params) or edited
         if kind is _TOOL:
+            call.augmented = params is not None and "task" in params
             self._forward(message, call, ruling, b"" if edited else line)
             return
         if method.kind is Kind.LIST:
@@ -225,8 +226,8 @@ class HostSide:
         tags = params.get("_meta")
         if "_meta" in params:
             tags = meta.check_request_meta(tags)
-            token = tags.get("progressToken")
-            if token is not None:
+            if "progressToken" in tags:
+                token = tags["progressToken"]
                 if not jsonrpc.valid_token(token):
                     raise Refused("progressToken is neither a string nor an integer")
                 call.token = token
@@ -303,6 +304,8 @@ class HostSide:
             return
         if state.era is None:
             modern = name != "initialize" and (enveloped or name in _MODERN_ONLY)
+            if not modern:
+                self._admit_legacy(name, enveloped)  # first: what is refused does not fix the era
             state.enter(Era.MODERN if modern else Era.LEGACY)
         if state.era is Era.MODERN and name == "initialize":
             if state.locked:

@@ -36,6 +36,7 @@ class Call(msgspec.Struct, gc=False):
         listing: For lists, the walk through pages that it belongs to.
         binding: For calls that may answer `input_required`, what a retry must repeat.
         capabilities: What the client declared when it sent this (modern era).
+        augmented: Whether the owner asked for a task, whose first status may come before the answer that names it.
         wanted: For `subscriptions/listen`, the notification kinds that were asked for.
     """
 
@@ -51,6 +52,7 @@ class Call(msgspec.Struct, gc=False):
     listing: Chain | None = None
     binding: bytes = b""
     capabilities: JsonObject | None = None
+    augmented: bool = False
     wanted: JsonObject | None = None
 
 
@@ -85,6 +87,10 @@ class Pending:
     def values(self) -> list[Call]:
         """The calls in flight, in the order they were sent."""
         return list(self._calls.values())
+
+    def augmented(self) -> bool:
+        """Whether a call that asked for a task is in flight."""
+        return any(call.augmented for call in self._calls.values())
 
     def taken(self, ident: MessageId) -> bool:
         """Whether the owner has a request with this id in flight."""

@@ -365,6 +365,8 @@ class ServerSide:
                 return False
         if name == "notifications/resources/updated" and not state.granted("resources/subscribe"):
             return False
+        if name == "notifications/tasks/status" and state.calls.augmented():
+            state.remember_task(params.get("taskId"))
         if name in ("notifications/tasks", "notifications/tasks/status"):
             return state.knows_task(params.get("taskId"))
         return not name.endswith(("list_changed", "updated")) or self._within_rate()

@@ -17,8 +17,8 @@ two duplicate keys, which is why it is not trusted alone.
 
 Decided:
     *Numbers travel as the value judged*: integers up to 64 bits digit by digit, other numbers as the double that
-    every stack reads, in shortest form (1.0 stays 1.0, 1e2 becomes 100.0). Rejected: keeping odd spellings,
-    which only help two readers to disagree.
+    every stack reads, in shortest form (1.0 stays 1.0, 1e+22 stays 1e+22, 1e2 becomes 100.0). Rejected: keeping
+    odd spellings, which only help two readers to disagree.
 """
 
 from __future__ import annotations
@@ -35,8 +35,23 @@ from mcpguard import limits
 from mcpguard.errors import ProtocolError
 from mcpguard.model import Json, JsonObject, MessageId
 
+class SpelledFloat(float):
+    """A float whose shortest text has another spelling than our encoder's: `1e+22`, as JavaScript and Python write it.
+
+    It is judged as the float it is, and encoded as it was spelled.
+    """
+
+    __slots__ = ()
+
+
+def _spell(value: object) -> msgspec.Raw:
+    if type(value) is not SpelledFloat:
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return msgspec.Raw(float.__repr__(value).encode())
+
+
 _decode = msgspec.json.Decoder().decode
-encode_raw = msgspec.json.Encoder().encode
+encode_raw = msgspec.json.Encoder(enc_hook=_spell).encode
 """Encode without escaping line separators: for digests and sizes, never for the wire."""
 
 _TOKENS: Final = limits.TOKENS
@@ -47,6 +62,9 @@ _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 _SEPARATORS: Final = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
 _ENVELOPE: Final = {b'"method"': "method", b'"result"': "result", b'"error"': "error"}
+_UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+_UNSEEN: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0000-\U000e0fff]")
+"""Default ignorable code points (Unicode DerivedCoreProperties) of other categories, after NFKC."""
 _TOTAL_DEPTH: Final = limits.DEPTH + 6
 _SHAPES_KEPT: Final = 4096
 _SHAPE_KEYS: Final = 64
@@ -106,7 +124,15 @@ def decode(line: bytes) -> tuple[Json, bool]:
         _refuse_undecodable(line, error)
     if not canonical and members != _STRING.sub(b"", line).count(b":"):
         raise refusal("an object has the same key twice", *_top_level(line))
+    if not canonical and b"e+" in line:
+        value = json.loads(line, parse_float=_spelled)
+        canonical = encode_raw(value) == line
     return value, canonical
+
+
+def _spelled(text: str) -> float:
+    value = float(text)
+    return SpelledFloat(value) if repr(value) == text else value
 
 
 def encode(value: Json) -> bytes:
@@ -125,9 +151,8 @@ def escape_separators(encoded: bytes) -> bytes:
 
 def fold(key: str) -> str:
     """The form under which lenient readers confuse keys: case, width, controls, format characters, spaces."""
-    kept = (
-        c for c in unicodedata.normalize("NFKC", key) if unicodedata.category(c) not in ("Cc", "Cf", "Zs")
-    )
+    seen = _UNSEEN.sub("", unicodedata.normalize("NFKC", key))
+    kept = (c for c in seen if unicodedata.category(c) not in _UNSEEN_CATEGORIES)
     return unicodedata.normalize("NFKC", "".join(kept).casefold())
 
 
