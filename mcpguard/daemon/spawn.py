@@ -4,9 +4,9 @@ The daemon never forks a server. It hands descriptors to a zygote (`mcpguard.sys
 started once, which forks one warden for each session; from then on daemon and warden talk over a socket of
 their own. Who dies first decides who cleans up: see rule 1 there.
 
-Decided: a zygote that is hung is replaced, not waited for; its wardens come to the daemon and go on. A
-request is known to be taken when a warden answers, and only then gets its specification, so that trying
-again never starts a server twice.
+Decided: a zygote that is hung is replaced, not waited for; its wardens come to the daemon and go on. It is
+killed first, then the request either has a warden's answer or meets the end of file, so that trying again
+never starts a server twice. Rejected: to send the specification only after that answer (two more switches).
 """
 
 # ruff: noqa: SLF001  # Spawner and Child are two halves of one thing; what is private is so to others
@@ -107,21 +107,24 @@ class _Control:
             verb, *words = line.decode("ascii").split()
             self._take(verb, words)
 
-    async def write(self, data: bytes) -> None:
-        """Write all, unless the other end goes away; that is told by `end`."""
+    def write(self, data: bytes) -> None:
+        """Write all, in the background if there is no room now."""
+        rest = data[self.send(data) :]
+        if rest:
+            _ = spawn_task(self._write(rest), name="specification")
+
+    async def _write(self, data: bytes) -> None:
         view = memoryview(data)
         while view and self.open:
-            try:
-                view = view[self.sock.send(view) :]
-            except BlockingIOError:
-                await asyncio.sleep(0.001)
-            except OSError:
-                return
+            await asyncio.sleep(0.001)
+            view = view[self.send(view) :]
 
-    def send(self, line: bytes) -> None:
-        """Send a short line now; to a process that is gone, none."""
-        with contextlib.suppress(OSError):
-            self.sock.send(line)
+    def send(self, data: bytes | memoryview) -> int:
+        """Send what there is room for now, and say how much; to a process that is gone, nothing."""
+        try:
+            return self.sock.send(data)
+        except OSError:
+            return 0
 
     def finish(self) -> None:
         """Let the other end see the end of file, and still read what it says."""
@@ -318,11 +321,9 @@ class Spawner:
                 125: something failed before that.
             ValueError: `argv` is empty, a field has a NUL, or `env` an entry without name or the same twice.
         """
-        spec = _encode(argv, env, cwd)
-        child = await self._beget([stdin, stdout, stderr])
+        child = await self._beget([stdin, stdout, stderr], _encode(argv, env, cwd))
         try:
             async with asyncio.timeout(START_SECONDS):
-                await child._control.write(spec)
                 stage, number = await asyncio.shield(child._started)
         except TimeoutError:
             stage, number = "start", errno.ETIMEDOUT
@@ -388,39 +389,37 @@ class Spawner:
             raise _failure("the process that starts servers does not start", "see mcpguard daemon logs")
         return zygote
 
-    async def _beget(self, stdio: list[int]) -> Child:
-        """Get a session warden that waits for its specification."""
+    async def _beget(self, stdio: list[int], spec: bytes) -> Child:
+        """Get a session warden that has its specification, or is about to read it."""
         for _ in range(ATTEMPTS):
             async with self._asking:
                 zygote = await self._current()
-                child = await self._ask(zygote, stdio)
-                if child:
-                    return child
-            zygote.control.close()
+                ours, theirs = _socketpair()
+                child = Child(ours, zygote, self._on_born, self._on_parted)
+                self._unborn.add(child)
+                child._control.write(spec)
+                try:
+                    if await self._born(child, theirs, stdio):
+                        return child
+                except BaseException:
+                    child._control.close()
+                    raise
         raise _failure("the process that starts servers does not answer", "see mcpguard daemon logs")
 
-    async def _ask(self, zygote: _Zygote, stdio: list[int]) -> Child | None:
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            raise _failure(
-                f"cannot start a server: {error.strerror}", "raise the limit of open files"
-            ) from error
-        child = Child(ours, zygote, self._on_born, self._on_parted)
-        self._unborn.add(child)
-        try:
-            with theirs:
-                async with asyncio.timeout(ZYGOTE_SECONDS):
-                    await zygote.ask([theirs.fileno(), *stdio])
-            await _within(ZYGOTE_SECONDS, child._born)
-        except TimeoutError:
-            pass
-        except BaseException:
-            child._control.close()
-            raise
+    async def _born(self, child: Child, theirs: socket.socket, stdio: list[int]) -> bool:
+        """Ask for a warden; False if none has come of it and none will."""
+        zygote = child._zygote
+        with theirs, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ZYGOTE_SECONDS):
+                await zygote.ask([theirs.fileno(), *stdio])
+        await _within(ZYGOTE_SECONDS, child._born)
+        if child._born.done() and child._born.result():
+            return True
+        zygote.control.close()  # the request dies with it, or has been taken
+        await _within(ZYGOTE_SECONDS, child._born)
         if not child._born.done():
-            child._control.close()
-        return child if child._born.result() else None
+            raise _failure("a session's warden does not answer", "see mcpguard daemon logs")
+        return child._born.result()
 
     def _on_born(self, child: Child) -> None:
         self._unborn.discard(child)
@@ -511,6 +510,13 @@ def _program() -> str:
             return cached if file.read(16) == header else warden.__file__
     except (OSError, NotImplementedError, struct.error):
         return warden.__file__
+
+
+def _socketpair() -> tuple[socket.socket, socket.socket]:
+    try:
+        return socket.socketpair()
+    except OSError as error:
+        raise _failure(f"cannot start a server: {error.strerror}", "raise the limit of open files") from error
 
 
 async def _within(seconds: float, *futures: asyncio.Future[Any]) -> None:
