@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from typing import Any
 
 import msgspec
 
@@ -25,7 +26,7 @@ def request(content: JsonObject) -> JsonObject:
         ConfigError: It refused a policy; nothing was applied.
     """
     try:
-        reply = msgspec.json.decode(_exchange(msgspec.json.encode(content) + b"\n"))
+        reply = msgspec.json.decode(_exchange(msgspec.json.encode(content) + b"\n"), type=dict[str, Any])
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonError(
             "the mcpguard daemon is not running", hint="the first mcpguard run starts it"
@@ -35,7 +36,7 @@ def request(content: JsonObject) -> JsonObject:
             f"the mcpguard daemon does not answer: {error}", hint="mcpguard daemon logs"
         ) from error
     if reply.get("ok"):
-        return dict(reply)
+        return reply
     if reply.get("code") == "config":
         raise ConfigError(reply["error"], file=str(content.get("source", "policy")))
     raise DaemonError(str(reply.get("error", "the daemon refused")))

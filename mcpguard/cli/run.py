@@ -7,10 +7,15 @@ import click
 from mcpguard.cli import shim
 
 
-@click.command(
-    add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(arguments: tuple[str, ...]) -> int:
+class _Verbatim(click.Command):
+    """A command that takes its words as they stand: click would drop the `--` before a server's command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.params["arguments"] = args
+        return []
+
+
+@click.command(cls=_Verbatim, add_help_option=False)
+def run(arguments: list[str]) -> int:
     """Start an MCP server behind mcpguard (what hosts call)."""
-    return int(shim.main(list(arguments)))
+    return shim.main(arguments)

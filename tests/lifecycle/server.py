@@ -125,9 +125,10 @@ def main() -> None:
         helper(detached=True, holds_stdout=False)
     if "holds-stdout" in TRAITS:
         helper(detached=False, holds_stdout=True)
-    with open(os.path.join(HOME, "pid.new"), "w") as file:
+    new = os.path.join(HOME, f"pid.{os.getpid()}")
+    with open(new, "w") as file:
         file.write(str(os.getpid()))
-    os.rename(os.path.join(HOME, "pid.new"), os.path.join(HOME, "pid"))
+    os.rename(new, os.path.join(HOME, "pid"))
     threading.Thread(target=orders, daemon=True).start()
     if "never-reads" not in TRAITS:
         for line in sys.stdin.buffer:
