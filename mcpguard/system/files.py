@@ -36,12 +36,14 @@ def private_directory(path: Path) -> Path:
 
 
 def _check_above(path: Path) -> None:
-    for parent in path.absolute().parents:
-        info = parent.stat()
+    for parent in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
+        info = parent.lstat()
         if info.st_uid not in (0, os.geteuid()):
             raise PeerError(
                 f"{parent} belongs to another user (uid {info.st_uid})", hint="choose another place"
             )
+        if stat.S_ISLNK(info.st_mode):
+            continue  # its owner was looked at; where it leads is among the others
         if info.st_mode & _OTHERS_WRITE and not info.st_mode & stat.S_ISVTX and not _user_private(info):
             raise PeerError(f"{parent} is writable by others", hint=f"chmod go-w {parent}")
 
