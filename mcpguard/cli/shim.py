@@ -17,6 +17,7 @@ import _signal  # type: ignore[import-not-found]
 import _socket
 import errno
 import posix
+import resource
 import select
 import sys
 import time
@@ -293,6 +294,14 @@ def _greeted() -> "tuple[_socket.socket, _Lines, bytes]":
     raise _Failed(FAILED, "the mcpguard daemon does not answer; look with: mcpguard status")
 
 
+def _habits() -> bytes:
+    """What a server inherits from its host and a daemon has otherwise: umask, soft limits of files and cores."""
+    mask = posix.umask(0o077)
+    posix.umask(mask)
+    files, cores = (resource.getrlimit(which)[0] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE))
+    return b"%d %d %d" % (mask, files, cores)
+
+
 def _send(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]], nonce: bytes) -> None:
     kind, name, argv = request
     try:
@@ -300,7 +309,8 @@ def _send(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]], nonce
     except OSError:
         raise _Failed(FAILED, "the working directory is gone; change to one that exists") from None
     env = [k + b"=" + v for k, v in posix.environ.items()]
-    body = b"\0".join([b"run1", __version__.encode(), nonce, kind, name, cwd, b"%d" % len(argv), *argv, *env])
+    head = [b"run1", __version__.encode(), nonce, kind, name, cwd, _habits(), b"%d" % len(argv)]
+    body = b"\0".join([*head, *argv, *env])
     block = len(body).to_bytes(4, "big") + body
     rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2))
     try:

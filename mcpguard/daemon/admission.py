@@ -119,10 +119,16 @@ async def _reach(lifeline: Lifeline, hello: Hello, spawner: Spawner) -> tuple[Up
             argv=hello.argv,
             env=for_server(hello.env),
             cwd=hello.cwd,
+            habits=hello.habits,
             stdin=theirs_in,
             stdout=theirs_out,
             stderr=lifeline.descriptors[2],
         )
+    except ValueError as error:
+        close_all(ours)
+        raise UpstreamError(
+            "the command or its environment cannot be passed on exactly", code=FAILED
+        ) from error
     except BaseException:
         close_all(ours)
         raise

@@ -284,6 +284,10 @@ class Child:
             self._gone.set_result(None)
 
 
+PLAIN: Final = (0o022, -1, 0)
+"""Habits of a server that inherits from nobody."""
+
+
 class Spawner:
     """Starts servers; owns the zygote, and knows every session warden until it is gone."""
 
@@ -309,11 +313,13 @@ class Spawner:
         await self._current()
 
     async def spawn(
-        self, *, argv: Sequence[bytes], env: Sequence[bytes], cwd: bytes, stdin: int, stdout: int, stderr: int
-    ) -> Child:
+        self, *, argv: Sequence[bytes], env: Sequence[bytes], cwd: bytes, stdin: int, stdout: int, stderr: int,
+        habits: Sequence[int] = PLAIN,
+    ) -> Child:  # fmt: skip
         """Start a server with exactly this environment (`K=V`), in a process group of its own.
 
         `argv[0]` is looked up in the PATH of `env`, as a shell would; with a slash it is relative to `cwd`.
+        `habits` are its umask, soft limit of open files and of core size in bytes (-1: as high as may be).
         Owner: the descriptors stay the caller's, who closes them afterwards.
 
         Raises:
@@ -321,7 +327,7 @@ class Spawner:
                 125: something failed before that.
             ValueError: `argv` is empty, a field has a NUL, or `env` an entry without name or the same twice.
         """
-        child = await self._beget([stdin, stdout, stderr], _encode(argv, env, cwd))
+        child = await self._beget([stdin, stdout, stderr], _encode(argv, env, cwd, habits))
         try:
             async with asyncio.timeout(START_SECONDS):
                 stage, number = await asyncio.shield(child._started)
@@ -525,14 +531,14 @@ async def _within(seconds: float, *futures: asyncio.Future[Any]) -> None:
         await asyncio.wait(futures, timeout=seconds)
 
 
-def _encode(argv: Sequence[bytes], env: Sequence[bytes], cwd: bytes) -> bytes:
+def _encode(argv: Sequence[bytes], env: Sequence[bytes], cwd: bytes, habits: Sequence[int]) -> bytes:
     """Encode a specification, with its length.
 
     Raises:
         ValueError: The warden would refuse it.
     """
-    data = b"\0".join([cwd, b"%d" % len(argv), *argv, *env])
-    if data.count(b"\0") != 1 + len(argv) + len(env):
+    data = b"\0".join([cwd, b" ".join(b"%d" % habit for habit in habits), b"%d" % len(argv), *argv, *env])
+    if data.count(b"\0") != 2 + len(argv) + len(env):
         raise ValueError("a field of a command contains a NUL")
     warden.parse_spec(data)
     return len(data).to_bytes(4, "big") + data

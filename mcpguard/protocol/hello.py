@@ -12,6 +12,7 @@ nonce proves that the block was written after the daemon looked at its peer, not
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -19,9 +20,11 @@ import msgspec
 from mcpguard import limits
 from mcpguard.errors import ProtocolError
 
+_NUMBER: Final = re.compile(rb"-1|[0-9]{1,20}")
 WIRE: Final = b"1"
 KINDS: Final = (b"command", b"connect", b"name")
-_FIXED: Final = 7
+_FIXED: Final = 8
+_HABITS: Final = 3
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -33,6 +36,7 @@ class Hello(msgspec.Struct, frozen=True):
         kind: `command` to start argv, `connect` to use the Unix socket argv[0], `name` for a registered server.
         name: The server's name, empty to derive one from the command.
         cwd: Working directory of the host.
+        habits: The host's umask, soft limit of open files and of core size (-1: unlimited), which servers inherit.
         argv: Command and arguments.
         env: `NAME=value` entries.
     """
@@ -42,6 +46,7 @@ class Hello(msgspec.Struct, frozen=True):
     kind: str
     name: str
     cwd: bytes
+    habits: tuple[int, ...]
     argv: tuple[bytes, ...]
     env: tuple[bytes, ...]
 
@@ -60,7 +65,7 @@ def parse_hello(body: bytes) -> Hello:
     fields = body.split(b"\0")
     if len(fields) < _FIXED or fields[0] != b"run" + WIRE:
         raise ProtocolError("not the handshake of this version of mcpguard run")
-    _, version, nonce, kind, name, cwd, count = fields[:_FIXED]
+    _, version, nonce, kind, name, cwd, habits, count = fields[:_FIXED]
     if kind not in KINDS or not count.isdigit() or len(count) > 6:
         raise ProtocolError("malformed handshake")
     rest = fields[_FIXED:]
@@ -72,8 +77,11 @@ def parse_hello(body: bytes) -> Hello:
         raise ProtocolError("malformed handshake") from error
     if len(spoken[2]) > limits.NAME_CHARS or not spoken[2].isprintable():
         raise ProtocolError("the name of a server is short printable text")
+    inherited = tuple(int(word) for word in habits.split(b" ") if _NUMBER.fullmatch(word))
+    if len(inherited) != _HABITS or inherited[0] < 0:
+        raise ProtocolError("malformed handshake")
     argv, env = tuple(rest[: int(count)]), tuple(entry for entry in rest[int(count) :] if entry)
-    return Hello(spoken[0], nonce, spoken[1], spoken[2], cwd, argv, env)
+    return Hello(spoken[0], nonce, spoken[1], spoken[2], cwd, inherited, argv, env)
 
 
 def one_line(text: str) -> bytes:

@@ -35,11 +35,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Spec = tuple[bytes, list[bytes], dict[bytes, bytes]]  # directory, arguments, environment
+    Spec = tuple[
+        bytes, list[int], list[bytes], dict[bytes, bytes]
+    ]  # directory, habits, arguments, environment
 
 NEVER = float("inf")
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+SOFT = (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)
+"""Limits that the daemon changes for itself."""
 RLIMIT_LOCKS = 10
 """Linux ignores this limit since 2.4.25, and inherits it through fork and exec whatever a process does to its
 environment, session or group: a mark by which the daemon knows orphans of this tree from its own children."""
@@ -192,19 +196,20 @@ def cull(roots: "Callable[[], list[int]]") -> None:
 
 
 def parse_spec(data: bytes) -> "Spec":
-    """Parse NUL-separated `cwd, argc, argv..., env...`.
+    """Parse NUL-separated `cwd, habits, argc, argv..., env...`; habits: umask, soft NOFILE, soft CORE, in decimal.
 
     Raises:
         ValueError: There are too few fields, or one is not what it should be.
     """
-    cwd, count, *fields = data.split(b"\0")
-    if not count.isdigit() or not 0 < int(count) <= len(fields):
+    cwd, habits, count, *fields = data.split(b"\0")
+    numbers = [int(number) for number in habits.split(b" ")]
+    if len(numbers) != 1 + len(SOFT) or not count.isdigit() or not 0 < int(count) <= len(fields):
         raise ValueError(count)
     argv, entries = fields[: int(count)], fields[int(count) :]
     env = {name: value for name, value in (entry.split(b"=", 1) for entry in entries) if name}
     if len(env) != len(entries):
         raise ValueError(entries)
-    return cwd, argv, env
+    return cwd, numbers, argv, env
 
 
 def execute(argv: list[bytes], env: dict[bytes, bytes]) -> None:
@@ -244,10 +249,18 @@ def restore_signals() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
 
+def adopt(habits: list[int]) -> None:
+    """Take over what a server inherits from its host: umask and soft limits, -1 for unlimited."""
+    posix.umask(habits[0])
+    for which, soft in zip(SOFT, habits[1:]):  # noqa: B905 (parse_spec counted them)
+        hard = resource.getrlimit(which)[1]
+        resource.setrlimit(which, (hard if soft < 0 or 0 <= hard < soft else soft, hard))
+
+
 def become(spec: "Spec", stdio: list[int], parent: int, report: int) -> None:
     """Turn this freshly forked process into the server, or report why not; return never."""
     stage = b"start"
-    cwd, argv, env = spec
+    cwd, habits, argv, env = spec
     try:
         posix.setpgid(0, 0)
         prctl(PR_SET_PDEATHSIG, _signal.SIGKILL)
@@ -260,6 +273,7 @@ def become(spec: "Spec", stdio: list[int], parent: int, report: int) -> None:
         stage = b"chdir"
         posix.chdir(cwd)
         stage = b"exec"
+        adopt(habits)
         execute(argv, env)
     except OSError as error:
         posix.write(report, b"%s %d" % (stage, error.errno or 0))
@@ -268,11 +282,7 @@ def become(spec: "Spec", stdio: list[int], parent: int, report: int) -> None:
 
 
 def launch(spec: "Spec", stdio: list[int]) -> tuple[int, int]:
-    """Fork the server; give its pid and the descriptor that tells how exec went (end of file: well).
-
-    Raises:
-        OSError: There is no room for another process or descriptor.
-    """
+    """Fork the server, or raise OSError; its pid, and the descriptor that tells how exec went (end of file: well)."""
     read, write = posix.pipe()
     parent = posix.getpid()
     held = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
@@ -312,9 +322,7 @@ class Alarm:
 
 def milliseconds(until: float) -> int | None:
     """Time to a deadline as poll(2) wants it, never early; None for no deadline."""
-    if until == NEVER:
-        return None
-    return max(0, int((until - time.monotonic()) * 1000) + 1)
+    return None if until == NEVER else max(0, int((until - time.monotonic()) * 1000) + 1)
 
 
 class Session:
@@ -338,11 +346,7 @@ class Session:
             self.control.send(line + b"\n", _socket.MSG_DONTWAIT)
 
     def receive(self, count: int) -> bytes:
-        """Read so many bytes from control.
-
-        Raises:
-            ValueError: It ended before.
-        """
+        """Read so many bytes from control; ValueError if it ended before."""
         data = b""
         while len(data) < count:
             part = self.control.recv(count - len(data))
@@ -352,11 +356,7 @@ class Session:
         return data
 
     def spec(self) -> "Spec":
-        """Receive the specification. A daemon that stalls here stalls one session.
-
-        Raises:
-            ValueError: It is too long, incomplete, or malformed.
-        """
+        """Receive the specification, or raise ValueError. A daemon that stalls here stalls one session."""
         length = int.from_bytes(self.receive(4), "big")
         if length > SPEC_BYTES:
             raise ValueError(length)

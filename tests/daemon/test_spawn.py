@@ -346,7 +346,8 @@ def test_nothing_is_left_when_the_daemon_is_killed(with_wardens: bool) -> None:
         seen = {zygote, *wardens, *marked(marker)}
         daemon.kill()
         for pid in wardens if with_wardens else ():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has seen the end of file already
+                os.kill(pid, signal.SIGKILL)
         daemon.wait()
     # init reaps them, in its own time
     assert not asyncio.run(
@@ -735,5 +736,31 @@ def test_promise_names_what_is_in_force_and_what_is_not_promised() -> None:
             "subreaper": True,
             "parent_death_signal": True,
         }
+
+    run(story)
+
+
+def test_server_has_the_umask_and_limits_of_its_host() -> None:
+    async def story() -> None:
+        async with spawning() as spawner:
+            source, sink = os.pipe()
+            child = await spawner.spawn(
+                argv=[b"sh", b"-c", b"umask; ulimit -S -n; ulimit -S -c; exec sleep 60"],
+                env=[b"PATH=/usr/bin:/bin"],
+                cwd=b"/",
+                stdin=source,
+                stdout=sink,
+                stderr=2,
+                habits=(0o027, 77, 1024),
+            )
+            os.close(sink)
+            server = Server(child, os.dup(source), source)
+            text = b""
+            while text.count(b"\n") < 3:
+                text += await server.read()
+            child.kill()
+            await child.gone()
+            server.close()
+        assert text.split() == [b"0027", b"77", b"2"]  # core size in blocks of 512 bytes
 
     run(story)

@@ -17,12 +17,13 @@ def block(
     kind=b"command",
     name=b"files",
     cwd=b"/home",
+    habits=b"18 1024 -1",
     argv=(b"npx", b"-y"),
     env=(),
     count=None,
 ):
     count = b"%d" % len(argv) if count is None else count
-    return b"\0".join([head, version, nonce, kind, name, cwd, count, *argv, *env])
+    return b"\0".join([head, version, nonce, kind, name, cwd, habits, count, *argv, *env])
 
 
 def test_greeting_is_one_line():
@@ -32,7 +33,7 @@ def test_greeting_is_one_line():
 def test_block_is_read_as_it_was_said():
     argv, env = (b"/bin/\xff", b"", b"a b"), (b"PATH=/bin", b"X=\xff=\n")
     assert parse_hello(block(argv=argv, env=env)) == Hello(
-        "1.0", b"n", "command", "files", b"/home", argv, env
+        "1.0", b"n", "command", "files", b"/home", (18, 1024, -1), argv, env
     )
     assert parse_hello(block(env=(b"A=1", b""))).env == (b"A=1",)
     assert parse_hello(block(name=b"", kind=b"connect", argv=(b"/run/x",))).kind == "connect"
@@ -50,6 +51,11 @@ def test_block_is_read_as_it_was_said():
         block(cwd=b""),
         block(argv=()),
         block(argv=(b"", b"x")),
+        block(habits=b""),
+        block(habits=b"18 1024"),
+        block(habits=b"18 1024 0 0"),
+        block(habits=b"-1 1024 0"),
+        block(habits=b"18 many 0"),
         block(count=b"3"),
         block(count=b"0"),
         block(count=b"-1"),

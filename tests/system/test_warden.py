@@ -53,7 +53,7 @@ class Zygote:
         self.sock.sendmsg([b"+"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
         theirs.close()
         if spec is None:
-            spec = "\0".join(["/", str(len(argv)), *argv, "PATH=/usr/bin:/bin", *env]).encode()
+            spec = "\0".join(["/", "18 -1 0", str(len(argv)), *argv, "PATH=/usr/bin:/bin", *env]).encode()
         return Session(ours, len(spec).to_bytes(4, "big") + spec)
 
     def close(self) -> None:
@@ -153,12 +153,15 @@ def test_failed_exec_names_stage_and_errno(zygote: Zygote, argv: list[str], said
         b"",
         b"/",
         b"/\x00",
-        b"/\x000",
-        b"/\x002\0a",
-        b"/\x00-1\0a",
-        b"/\x001\0a\0b",
-        b"/\x001\0a\0=b",
-        b"/\x001\0a\0A=\0A=",
+        b"/\x0018 0 0\x000",
+        b"/\x0018 0 0\x002\0a",
+        b"/\x0018 0 0\x00-1\0a",
+        b"/\x0018 0 0\x001\0a\0b",
+        b"/\x0018 0 0\x001\0a\0=b",
+        b"/\x0018 0 0\x001\0a\0A=\0A=",
+        b"/\x00\x001\0a",
+        b"/\x0018 0\x001\0a",
+        b"/\x0018 0 x\x001\0a",
     ],
 )
 def test_malformed_specification_starts_nothing(zygote: Zygote, spec: bytes) -> None:
@@ -170,8 +173,9 @@ def test_malformed_specification_starts_nothing(zygote: Zygote, spec: bytes) -> 
 
 
 def test_specification_is_parsed() -> None:
-    assert warden.parse_spec(b"/tmp\x002\0a\0\0A=1\0B==") == (b"/tmp", [b"a", b""], {b"A": b"1", b"B": b"="})
-    assert warden.parse_spec(b"\x001\0a") == (b"", [b"a"], {})
+    spec = b"/tmp\x0018 1024 -1\x002\0a\0\0A=1\0B=="
+    assert warden.parse_spec(spec) == (b"/tmp", [18, 1024, -1], [b"a", b""], {b"A": b"1", b"B": b"="})
+    assert warden.parse_spec(b"\x0063 0 0\x001\0a") == (b"", [63, 0, 0], [b"a"], {})
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0\0", b"\0\0\0\x09/", b"\xff\xff\xff\xff", b"\0\x90\0\0"])
