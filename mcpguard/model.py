@@ -26,6 +26,9 @@ class Side(enum.Enum):
     HOST = "host"
     SERVER = "server"
 
+    __hash__ = object.__hash__
+    """Members are single objects; the inherited hash is a Python function, and sides key tables on every call."""
+
     @property
     def other(self) -> Side:
         """The far side."""
