@@ -70,6 +70,8 @@ NOTICES_PER_SECOND: Final = 500
 # --- daemon ---------------------------------------------------------------------------------------------
 READ_BYTES: Final = 256 * KIB
 """Bytes taken by one read."""
+PIPE_BYTES: Final = 1 * MIB
+"""Capacity of a pipe that was seen full; the most that an unprivileged user may ask for (pipe-max-size)."""
 QUEUE_BYTES: Final = 4 * MIB
 """Bytes waiting for one side before the other side is no longer read."""
 HELLO_BYTES: Final = 4 * MIB

@@ -20,8 +20,10 @@ from collections.abc import Callable
 from typing import Final
 
 from mcpguard import limits
-from mcpguard.system.descriptors import private_pipe
+from mcpguard.system.descriptors import private_pipe, widen_pipe
 
+_FULL_BYTES: Final = 64 * 1024
+"""Capacity of a pipe by default: a read of so much found it full."""
 _HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 _DONTWAIT: Final = socket.MSG_DONTWAIT
 _SEND: Final = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
@@ -56,6 +58,7 @@ class Inlet:
         self._blocking = os.get_blocking(self._fd)
         self.watching = False
         self._open = True
+        self._wide = False
 
     def resume(self) -> None:
         """Read from now on."""
@@ -94,6 +97,9 @@ class Inlet:
         except OSError:
             data = b""
         if data:
+            if len(data) >= _FULL_BYTES and not self._wide and self._sock is None:
+                self._wide = True
+                widen_pipe(self._fd)
             self._received(data)
         else:
             self.close()
@@ -133,6 +139,7 @@ class Outlet:
         self._over = False
         self._closing = False
         self._open = True
+        self._wide = False
         self._emptied: asyncio.Event | None = None
 
     @property
@@ -153,6 +160,12 @@ class Outlet:
             sent = self._send(data)
             if sent == len(data) or not self._open:
                 return
+            if not self._wide and self._sock is None:
+                self._wide = True
+                widen_pipe(self._fd)
+                sent += self._send(memoryview(data)[sent:])
+                if sent == len(data) or not self._open:
+                    return
             self._kept.append(memoryview(data)[sent:])
             self._size = len(data) - sent
             self._loop.add_writer(self._fd, self._ready)

@@ -7,6 +7,7 @@ files, terminals and devices on stdin and stdout, listening sockets, O_PATH hand
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import os
 import socket
@@ -14,6 +15,7 @@ import stat
 import sys
 from typing import Final
 
+from mcpguard import limits
 from mcpguard.errors import PeerError
 
 _O_PATH: Final = getattr(os, "O_PATH", 0)
@@ -118,3 +120,14 @@ def private_pipe(fd: int, *, writing: bool) -> int:
         return fresh
     os.set_blocking(fd, False)
     return fd
+
+
+def widen_pipe(fd: int) -> None:
+    """Let a pipe hold more, so that a large message costs fewer switches; the system may refuse, which is no harm.
+
+    Pipes over the default size count against a limit of the user (pipe-user-pages-soft, 64 MiB), so this is for pipes
+    that were seen full.
+    """
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, limits.PIPE_BYTES)
