@@ -212,7 +212,7 @@ class Session:
             self._carry_out(self._gate.handle(event))
         except Exception:  # noqa: BLE001 (rule 3 of this file: bugs are caught here, once)
             _log.exception("connection %s is closed because of a bug in mcpguard", self.ident)
-            self.end("an internal error; nothing more is let through", now=True)
+            self._shut("an internal error; nothing more is let through")
 
     def _carry_out(self, commands: list[Command]) -> None:
         refused = ""
@@ -229,7 +229,7 @@ class Session:
                 case Later():
                     self._recorder.later(command.bodies)
                 case Close():
-                    self.end(command.reason, now=True)
+                    self._shut(command.reason)
                 case _:
                     assert_never(command)
         if refused:
@@ -244,6 +244,12 @@ class Session:
                 await self._server_ended.wait()
         except TimeoutError:
             return
+
+    def _shut(self, reason: str) -> None:
+        """End the connection and read nothing more from either side, not even what is there already."""
+        for inlet in self._inlets.values():
+            inlet.close()
+        self.end(reason, now=True)
 
     def _hang_up(self, exited: bool) -> None:
         self._inlets[Side.HOST].close()

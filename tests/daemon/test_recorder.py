@@ -1,0 +1,106 @@
+"""The recorder on a real disk that is full, and free again."""
+
+import asyncio
+import logging
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mcpguard.audit import record
+from mcpguard.daemon.recorder import Recorder
+from mcpguard.errors import JournalError
+from mcpguard.system.journal import Journal
+from tests.daemon.loops import both_loops, eventually, run
+
+
+def lines(directory: Path) -> list[str]:
+    return [line for path in sorted(directory.glob("*.jsonl")) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_record_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
+    async def story() -> None:
+        recorder = Recorder(Journal.open(tmp_path / "audit"))
+        assert len(recorder.key) == 32
+        recorder.append([record.log("one")])
+        assert '"event":"one"' in lines(tmp_path / "audit")[-1]
+        recorder.append([record.log("two")], durable=True)
+        assert '"event":"two"' in lines(tmp_path / "audit")[-1]
+        await recorder.close()
+
+    run(story)
+
+
+@both_loops
+def test_later_is_written_a_moment_later_and_synced(tmp_path: Path, loop: str) -> None:
+    async def story() -> None:
+        journal = Journal.open(tmp_path / "audit")
+        recorder = Recorder(journal)
+        before = len(lines(tmp_path / "audit"))
+        recorder.later([record.log("soon")])
+        assert len(lines(tmp_path / "audit")) == before
+        assert await eventually(lambda: len(lines(tmp_path / "audit")) > before)
+        assert await eventually(lambda: not journal.dirty)
+        await recorder.close()
+
+    run(story, loop)
+
+
+def test_close_writes_what_was_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        recorder = Recorder(Journal.open(tmp_path / "audit"))
+        recorder.append([record.log("first")])
+        await asyncio.sleep(0.06)  # a sync may be under way
+        recorder.later([record.log("last")])
+        await recorder.close()
+        assert '"event":"last"' in lines(tmp_path / "audit")[-1]
+
+    run(story)
+
+
+def fill(recorder: Recorder) -> None:
+    for n in range(50):
+        recorder.append([record.log("filling", n=n, padding="x" * 500)])
+
+
+@pytest.mark.root
+@both_loops
+def test_full_disk_is_told_once_and_heals_by_itself(
+    small: Path, loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        recorder = Recorder(Journal.open(small / "audit"))
+        recorder.append([record.log("before")])
+        assert recorder.failure == ""
+        ballast = small / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                while file.write(b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+        with pytest.raises(JournalError, match="the disk is full"):
+            fill(recorder)
+        recorder.later([record.log("kept")])
+        await asyncio.sleep(0.3)
+        assert "the disk is full" in recorder.failure
+        ballast.unlink()
+        assert await eventually(lambda: recorder.failure == "")
+        assert any('"event":"kept"' in line for line in lines(small / "audit"))
+        recorder.append([record.log("after")])
+        await recorder.close()
+
+    with caplog.at_level(logging.ERROR, logger="mcpguard"):
+        run(story, loop)
+    assert caplog.text.count("the disk is full") == 1
