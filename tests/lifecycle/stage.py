@@ -1,5 +1,6 @@
 """What the stories of these rooms are played on: a private home, a real daemon, raw hosts, servers with manners."""
 
+import array
 import contextlib
 import json
 import os
@@ -16,6 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from mcpguard import __version__
+
+VERSION = __version__.encode()
 PYTHON = os.path.realpath(sys.executable)
 MCPGUARD = [sys.executable, "-I", "-m", "mcpguard"]
 SERVER = str(Path(__file__).with_name("server.py"))
@@ -139,6 +143,33 @@ class House:
             raise
         return sock
 
+    def shake(
+        self,
+        descriptors: list[int],
+        *argv: bytes,
+        kind: bytes = b"command",
+        nonce: bytes = b"",
+        version: bytes = VERSION,
+        habits: bytes = b"18 -1 0",
+        env: tuple[bytes, ...] = (),
+    ) -> list[bytes]:
+        """What the daemon says to a shim that passes these descriptors, without the greeting."""
+        with self.connect("run.sock") as sock:
+            greeting = sock.recv(1000)
+            if greeting.startswith(b"refuse"):
+                return greeting.splitlines()
+            fresh = greeting.split()[3]
+            count = b"%d" % len(argv)
+            body = b"\0".join([b"run1", version, nonce or fresh, kind, b"", b"/", habits, count, *argv, *env])
+            rights = (
+                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+            )
+            sock.sendmsg([len(body).to_bytes(4, "big") + body], rights)
+            said = b""
+            while more := sock.recv(65536):
+                said += more
+            return said.splitlines()
+
     def status(self) -> dict[str, Any]:
         """What `mcpguard status --json` would print."""
         return self.ask({"verb": "status"})
@@ -222,6 +253,22 @@ class Host:
         message = {"jsonrpc": "2.0", "id": self.ident, "method": method, "params": params or {}}
         self.write(json.dumps(message).encode() + b"\n")
         return self.ident
+
+    def fill(self) -> int:
+        """Write requests until nobody has read for a while; how many bytes that took."""
+        os.set_blocking(self.stdin, False)
+        written, data = 0, b""
+        while select.select([], [self.stdin], [], 0.3)[1]:
+            if not data:
+                self.ident += 1
+                params = {"x": "y" * 8000}
+                request = {"jsonrpc": "2.0", "id": self.ident, "method": "ping", "params": params}
+                data = json.dumps(request).encode() + b"\n"
+            with contextlib.suppress(BlockingIOError):
+                sent = os.write(self.stdin, data)
+                written += sent
+                data = data[sent:]
+        return written
 
     def line(self, seconds: float = SECONDS) -> bytes:
         """The next line; empty at the end of the stream. Fails if nothing comes in time."""

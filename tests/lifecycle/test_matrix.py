@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -312,31 +311,12 @@ def test_host_that_hangs_up_behind_unread_bytes_is_noticed() -> None:
     with house() as place:
         host = place.play("never-reads", "ignores-term")
         host.server()
-        assert fill(host) > limits.QUEUE_BYTES
+        assert host.fill() > limits.QUEUE_BYTES
         os.kill(host.process.pid, signal.SIGSTOP)  # so that only its stdin can tell
         host.close_stdin()
         assert until(lambda: not alive(host.marker), 3.0)
         os.kill(host.process.pid, signal.SIGCONT)
         assert host.wait() == KILL
-
-
-def fill(host: Host) -> int:
-    """Write requests until nobody has read for a while; how many bytes that took."""
-    os.set_blocking(host.stdin, False)
-    written, data = 0, b""
-    while select.select([], [host.stdin], [], 0.3)[1]:
-        data = data or big_ping(host)
-        with contextlib.suppress(BlockingIOError):
-            sent = os.write(host.stdin, data)
-            written += sent
-            data = data[sent:]
-    return written
-
-
-def big_ping(host: Host) -> bytes:
-    host.ident += 1
-    request = {"jsonrpc": "2.0", "id": host.ident, "method": "ping", "params": {"x": "y" * 8000}}
-    return json.dumps(request).encode() + b"\n"
 
 
 def test_gone_tells_zombies_from_the_living() -> None:
