@@ -14,7 +14,7 @@ from typing import Final
 
 from mcpguard import limits
 from mcpguard.model import Era, Json, JsonObject, MessageId
-from mcpguard.protocol.strict import Refused, encode, refusal, valid_id
+from mcpguard.protocol.strict import Refused, encode, fold, refusal, valid_id
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -37,6 +37,7 @@ USER_REJECTED: Final = -1
 NEWLINE: Final = b"\n"
 _REQUEST_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 _ANSWER_MEMBERS: Final = frozenset({"jsonrpc", "id", "result", "error"})
+_MEMBERS: Final = _REQUEST_MEMBERS | _ANSWER_MEMBERS
 
 
 class Shape(enum.Enum):
@@ -100,7 +101,10 @@ def _answer_shape(message: JsonObject) -> Shape:
 
 
 def _strip(message: JsonObject, members: frozenset[str]) -> None:
+    """Remove members that do not belong; a key that lenient readers take for a member refuses the message."""
     for key in [key for key in message if key not in members]:
+        if key not in _MEMBERS and fold(key) in _MEMBERS:
+            raise refusal(f'a member looks like "{fold(key)}" and is not', readable_id(message), message)
         del message[key]
 
 

@@ -20,6 +20,8 @@ CLIENT_INFO: Final = "io.modelcontextprotocol/clientInfo"
 LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
 SUBSCRIPTION: Final = "io.modelcontextprotocol/subscriptionId"
 TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
+_PROGRESS: Final = "progressToken"
+_FOLDED_PROGRESS: Final = _PROGRESS.lower()
 OWN_PREFIX: Final = "dev.mcpguard/"
 
 _KNOWN_RESERVED: Final = frozenset(
@@ -54,6 +56,8 @@ def check_request_meta(meta: Json) -> JsonObject:
             raise Refused("a key of _meta has characters other than letters, digits, . _ - /")
         if key not in _KNOWN_RESERVED and reserved(key):
             raise Refused(f"_meta key {key} is reserved for MCP and not known here")
+        if key != _PROGRESS and key.lower() == _FOLDED_PROGRESS:
+            raise Refused(f'a key of _meta looks like "{_PROGRESS}" and is not')
     trace = meta.get("traceparent", "")
     if trace and (type(trace) is not str or not _TRACEPARENT.fullmatch(trace)):
         raise Refused("traceparent is not a W3C trace context")

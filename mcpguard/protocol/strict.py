@@ -35,8 +35,9 @@ from mcpguard import limits
 from mcpguard.errors import ProtocolError
 from mcpguard.model import Json, JsonObject, MessageId
 
+
 class SpelledFloat(float):
-    """A float whose shortest text has another spelling than our encoder's: `1e+22`, as JavaScript and Python write it.
+    """A float whose shortest text has another spelling than our encoder's: `1e+22`, as JavaScript writes it.
 
     It is judged as the float it is, and encoded as it was spelled.
     """
@@ -253,6 +254,8 @@ def _top_level(line: bytes) -> tuple[MessageId | None, set[str]]:
     before: bytes = b""
     for match in _TOKEN.finditer(line):
         token = match.group()
+        if depth == 1 and token == b":" and b"\\" in previous:
+            previous = _plain(previous)
         if depth == 1 and previous == b":" and before == b'"id"':
             found.append(token)
         elif depth == 1 and token == b":" and previous in _ENVELOPE:
@@ -269,6 +272,14 @@ def _top_level(line: bytes) -> tuple[MessageId | None, set[str]]:
     except (ValueError, RecursionError):
         return None, members
     return (ident if valid_id(ident) else None), members
+
+
+def _plain(key: bytes) -> bytes:
+    """The key without escapes, so that `id` is found however it is spelled."""
+    try:
+        return encode_raw(_decode(key))
+    except ValueError:
+        return key
 
 
 def valid_id(ident: Json) -> bool:

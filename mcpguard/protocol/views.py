@@ -24,10 +24,16 @@ _PARAMS: Final = frozenset({
     "protocolVersion", "capabilities", "clientInfo", "messages", "method",
 })  # fmt: skip
 _FOLDED: Final = {fold(name): name for name in _PARAMS}
-_CODE_SCHEMES: Final = ("javascript:", "data:", "vbscript:")
+_RESULTS: Final = frozenset({
+    "content", "structuredContent", "isError", "contents", "messages", "completion", "resultType", "inputRequests",
+    "requestState", "task", "tasks", "taskId", "result", "_meta",
+})  # fmt: skip
+_FOLDED_RESULTS: Final = {fold(name): name for name in _RESULTS}
+_CODE_SCHEMES: Final = frozenset({"javascript", "data", "vbscript"})
 _ROLES: Final = ("user", "assistant")
 
 _checked: dict[tuple[str, ...], None] = {}
+_checked_results: set[tuple[str, ...]] = set()
 
 
 def check_params(params: JsonObject) -> None:
@@ -208,7 +214,8 @@ def _icon_fault(icons: Json) -> bool:
 
 def _deceives(value: Json) -> bool:
     if type(value) is str:
-        return not value.isprintable() and any(_deceptive(c) for c in value)
+        plain = value.isascii() and value.isprintable()  # variation selectors count as printable
+        return not plain and any(_deceptive(c) for c in value)
     if type(value) is dict:
         return any(_deceives(key) or _deceives(child) for key, child in value.items())
     if type(value) is list:
@@ -233,6 +240,8 @@ def _deceptive(char: str) -> bool:
 
 def result_fault(method: str, result: JsonObject) -> str:
     """Why an answer may not pass, or the empty string. Not here: pinned output schemas."""
+    if (shape := tuple(result)) not in _checked_results and (fault := _masked(shape)):
+        return fault
     if method in ("tools/call", "tasks/result"):
         return _content_fault(result.get("content"))
     if method == "prompts/get":
@@ -252,6 +261,18 @@ def result_fault(method: str, result: JsonObject) -> str:
     return ""
 
 
+def _masked(shape: tuple[str, ...]) -> str:
+    """The fault of a member that a lenient reader takes for another (`Content`), or the empty string."""
+    for key in shape:
+        known = _FOLDED_RESULTS.get(fold(key))
+        if known is not None and known != key:
+            return f'a member of the result looks like "{known}" and is not'
+    if len(_checked_results) >= limits.SNAPSHOT_NAMES:
+        _checked_results.clear()
+    _checked_results.add(shape)
+    return ""
+
+
 def _content_fault(content: Json) -> str:
     if type(content) is not list:
         return ""
@@ -265,13 +286,23 @@ def _content_fault(content: Json) -> str:
             return f"{kind} data is not base64"
         if kind == "resource_link" and _unsafe(item.get("uri")):
             return "a resource link with a scheme that runs code"
-        if kind == "resource" and _bad_base64(item.get("resource"), "blob"):
-            return "a blob is not base64"
+        if kind == "resource" and (fault := _embedded_fault(item.get("resource"))):
+            return fault
     return ""
 
 
+def _embedded_fault(resource: Json) -> str:
+    if type(resource) is dict and "uri" in resource and _unsafe(resource["uri"]):
+        return "an embedded resource with a scheme that runs code"
+    return "a blob is not base64" if _bad_base64(resource, "blob") else ""
+
+
 def _unsafe(uri: Json) -> bool:
-    return type(uri) is not str or uri.strip().lower().startswith(_CODE_SCHEMES)
+    """Whether opening it runs code; readers of URLs skip controls and spaces in front, tabs and newlines anywhere."""
+    if type(uri) is not str:
+        return True
+    scheme, colon, _ = uri.partition(":")
+    return bool(colon) and "".join(c for c in scheme if c > " ").lower() in _CODE_SCHEMES
 
 
 def _bad_base64(item: Json, member: str) -> bool:
