@@ -106,13 +106,13 @@ def test_finish_writes_what_is_kept_and_then_closes(kind: str, loop: str) -> Non
     async def story() -> None:
         reader, writer = ends(kind)
         outlet = Outlet(asyncio.get_running_loop(), writer, lambda _: None, lambda: None)
-        outlet.write(b"x" * 1_000_000)
+        outlet.write(b"x" * (2 * limits.MIB))
         outlet.finish()
         outlet.write(b"more")
         seen = 0
         while data := await taken(reader):
             seen += len(data)
-        assert seen == 1_000_000
+        assert seen == 2 * limits.MIB
         os.close(reader)
 
     run(story, loop)
@@ -125,7 +125,7 @@ def test_reader_that_is_gone_breaks_once_and_relieves_the_pressure(kind: str, lo
         reader, writer = ends(kind)
         told: list[object] = []
         outlet = Outlet(asyncio.get_running_loop(), writer, told.append, lambda: told.append("broken"))
-        outlet.write(b"x" * (limits.QUEUE_BYTES + 1_000_000))
+        outlet.write(b"x" * (limits.QUEUE_BYTES + 2 * limits.MIB))
         assert told == [True]
         os.close(reader)
         assert await eventually(lambda: len(told) > 1)
@@ -147,14 +147,15 @@ def test_emptied_waits_for_the_reader_but_not_for_ever(loop: str) -> None:
         reader, writer = os.pipe()
         outlet = Outlet(asyncio.get_running_loop(), writer, lambda _: None, lambda: None)
         await outlet.emptied(5)
-        outlet.write(b"x" * 100_000)
+        outlet.write(b"x" * (2 * limits.MIB))
         began = time.monotonic()
         await outlet.emptied(0.05)
         assert 0.04 < time.monotonic() - began < 1
         assert outlet.kept
         waiting = spawn_task(outlet.emptied(5), name="waiting")
-        await asyncio.sleep(0)
-        os.read(reader, 100_000)
+        while not waiting.done():
+            await taken(reader)
+            await asyncio.sleep(0.001)
         await waiting
         assert not outlet.kept
         outlet.close()
@@ -174,7 +175,7 @@ def test_descriptors_that_others_share_stay_blocking(kind: str, loop: str) -> No
         outlet = Outlet(event, writer, lambda _: None, lambda: None)
         for _ in range(2):
             inlet.resume()
-            outlet.write(b"x" * 1_000_000)
+            outlet.write(b"x" * (2 * limits.MIB))
             await asyncio.sleep(0.01)
             assert [os.get_blocking(fd) for fd in (*copies, theirs, shared)] == [True] * 4
             inlet.pause()
