@@ -92,7 +92,11 @@ def _stage() -> Iterator[tuple[dict[str, str], Path]]:
         files.mkdir()
         (files / "plan.txt").write_text("meet at noon")
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ}
-        environment |= {"HOME": name, "MCPGUARD_RUNTIME_DIR": f"{name}/run", "MCPGUARD_STATE_DIR": f"{name}/state"}
+        environment |= {
+            "HOME": name,
+            "MCPGUARD_RUNTIME_DIR": f"{name}/run",
+            "MCPGUARD_STATE_DIR": f"{name}/state",
+        }
         try:
             yield environment, files
         finally:
@@ -101,7 +105,12 @@ def _stage() -> Iterator[tuple[dict[str, str], Path]]:
 
 def _mcpguard(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 (our own program)
-        [*_MCPGUARD, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS
+        [*_MCPGUARD, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
     )
 
 
@@ -129,7 +138,11 @@ def _play(environment: dict[str, str], files: Path) -> None:
 
 
 def _greet(client: _Client) -> None:
-    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "demo", "version": "1"}}
+    hello = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "demo", "version": "1"},
+    }
     name = _result(client.ask("initialize", hello))["serverInfo"]["name"]
     _expect(name == "demo-files", f"the server is {name}")
     _tell("connect", "host and server speak through mcpguard and see no difference")
