@@ -20,6 +20,7 @@ from mcpguard.errors import ProtocolError
 from mcpguard.gate import refusals, subscriptions
 from mcpguard.gate.commands import Command
 from mcpguard.gate.events import BytesReceived, Event, NotRecorded, PolicyChanged, StreamEnded
+from mcpguard.gate.half import Half
 from mcpguard.gate.host import HostSide
 from mcpguard.gate.ledger import Ledger
 from mcpguard.gate.outbox import Outbox
@@ -46,7 +47,7 @@ class Gate:
     def __init__(self, snapshot: Snapshot, server: str, prefix: bytes, key: bytes) -> None:
         self._state = State(Ledger(snapshot, prefix, key), server)
         self._buffers = {Side.HOST: LineBuffer(), Side.SERVER: LineBuffer()}
-        self._halves: dict[Side, HostSide | ServerSide] = {
+        self._halves: dict[Side, Half] = {
             Side.HOST: HostSide(self._state),
             Side.SERVER: ServerSide(self._state),
         }

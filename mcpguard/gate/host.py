@@ -13,14 +13,14 @@ from typing import Final
 
 from mcpguard import limits
 from mcpguard.gate import refusals, rounds, subscriptions
+from mcpguard.gate.half import Half
 from mcpguard.gate.ledger import Ruling
 from mcpguard.gate.pending import Call
-from mcpguard.gate.state import State
 from mcpguard.model import Era, Json, JsonObject, MessageId, Side
 from mcpguard.protocol import jsonrpc, meta, methods, views
 from mcpguard.protocol.jsonrpc import Shape
 from mcpguard.protocol.methods import Kind, Method
-from mcpguard.protocol.strict import Refused, decode, encode, encode_raw
+from mcpguard.protocol.strict import Refused, encode, encode_raw
 
 SPLICE_BYTES: Final = 2048
 """From this size on, a line that is already our own encoding gets its id exchanged instead of being encoded
@@ -38,32 +38,16 @@ _CAPABILITY_OF: Final = {
 }
 
 
-class HostSide:
+class HostSide(Half):
     """Judges lines from the host."""
 
-    __slots__ = ("_state",)
+    __slots__ = ()
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    strays_are_fatal = True
 
-    def line(self, line: bytes) -> None:
-        """Judge one line, without its LF."""
-        if line.endswith(b"\r"):
-            line = line[:-1]
-        if not line or line.isspace():
-            return
-        try:
-            value, canonical = decode(line)
-            if type(value) is dict:
-                self._message(value, line if canonical else b"", len(line))
-            else:
-                self._batch(value, len(line))
-        except Refused as refused:
-            self._refuse(refused, len(line))
-
-    def _refuse(self, refused: Refused, size: int) -> None:
+    def _refuse(self, refused: Refused, line: bytes) -> None:
         state = self._state
-        state.drop(Side.HOST, refused.message, size)
+        state.drop(Side.HOST, refused.message, len(line))
         if refused.ident is not None:
             state.out.to_host.append(refusals.invalid(refused.ident, refused.message))
         elif (ask := state.asks.take(refused.settles)) is not None:
@@ -72,42 +56,15 @@ class HostSide:
         if refused.fatal:
             state.out.closing = f"the host sent a line that is {refused.message}"
 
-    def _batch(self, value: Json, size: int) -> None:
-        if type(value) is not list:
-            raise Refused("a message is a JSON object", fatal=True)
-        if self._state.revision != methods.BATCH_REVISION:
-            self._refuse_batch(value, f"batches exist in revision {methods.BATCH_REVISION} only", size)
-            return
-        try:
-            elements = jsonrpc.batch_elements(value)
-        except Refused as refused:
-            self._refuse_batch(value, refused.message, size)
-            return
-        for element in elements:
-            try:
-                self._message(element, b"", size)
-            except Refused as refused:
-                self._refuse(refused, size)
-
-    def _refuse_batch(self, value: list[Json], reason: str, size: int) -> None:
-        """Answer every request in a refused batch once; nested batches are not looked into."""
-        refused = jsonrpc.batch_refusals(value, reason)
-        for each in refused:
-            self._refuse(each, size)
-        if not refused:
-            self._refuse(Refused(reason), size)
-
-    def _message(self, message: JsonObject, line: bytes, size: int) -> None:
+    def _message(self, message: JsonObject, line: bytes, canonical: bool) -> None:
         members = len(message)
         shape = jsonrpc.shape(message)
-        if len(message) != members:
-            line = b""
         if shape is _REQUEST:
-            self._request(message, line)
+            self._request(message, line if canonical and len(message) == members else b"")
         elif shape is Shape.NOTIFICATION:
-            self._notification(message, size)
+            self._notification(message, len(line))
         else:
-            self._answer(message, shape, size)
+            self._answer(message, shape, len(line))
 
     # --- requests ------------------------------------------------------------------------------------------
 

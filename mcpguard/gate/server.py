@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from mcpguard import limits
 from mcpguard.gate import refusals, rounds, subscriptions
+from mcpguard.gate.half import Half
 from mcpguard.gate.host import advances, renumbered
 from mcpguard.gate.pending import Call, Chain
 from mcpguard.gate.state import State
@@ -18,7 +19,7 @@ from mcpguard.model import Era, Json, JsonObject, MessageId, Side
 from mcpguard.protocol import jsonrpc, meta, methods, neutral, views
 from mcpguard.protocol.jsonrpc import Shape
 from mcpguard.protocol.methods import Kind, Method
-from mcpguard.protocol.strict import Refused, decode, encode
+from mcpguard.protocol.strict import Refused, encode
 
 _COMPLETE = "complete"
 _URL_ELICITATION = -32042
@@ -28,31 +29,16 @@ _MODERN = Era.MODERN
 _SECOND = 1_000_000_000
 
 
-class ServerSide:
+class ServerSide(Half):
     """Judges lines from the server."""
 
-    __slots__ = ("_bad", "_notices", "_second", "_state")
+    __slots__ = ("_bad", "_notices", "_second")
 
     def __init__(self, state: State) -> None:
-        self._state = state
+        super().__init__(state)
         self._bad = 0
         self._second = 0
         self._notices = 0
-
-    def line(self, line: bytes) -> None:
-        """Judge one line, without its LF."""
-        if line.endswith(b"\r"):
-            line = line[:-1]
-        if not line or line.isspace():
-            return
-        try:
-            value, canonical = decode(line)
-            if type(value) is dict:
-                self._message(value, line, canonical)
-            else:
-                self._batch(value, line)
-        except Refused as refused:
-            self._refuse(refused, line)
 
     def _refuse(self, refused: Refused, line: bytes) -> None:
         state = self._state
@@ -67,28 +53,6 @@ class ServerSide:
             self._bad += 1
             if self._bad > limits.BAD_SERVER_LINES:
                 state.out.closing = "the server keeps printing lines that are not MCP messages"
-
-    def _batch(self, value: Json, line: bytes) -> None:
-        if type(value) is not list:
-            raise Refused("a message is a JSON object")
-        if self._state.revision != methods.BATCH_REVISION:
-            self._refuse_batch(value, f"batches exist in revision {methods.BATCH_REVISION} only", line)
-            return
-        try:
-            elements = jsonrpc.batch_elements(value)
-        except Refused as refused:
-            self._refuse_batch(value, refused.message, line)
-            return
-        for element in elements:
-            try:
-                self._message(element, line, canonical=False)
-            except Refused as refused:
-                self._refuse(refused, line)
-
-    def _refuse_batch(self, value: list[Json], reason: str, line: bytes) -> None:
-        """Settle every request that a refused batch answers; nested batches are not looked into."""
-        for refused in jsonrpc.batch_refusals(value, reason) or [Refused(reason)]:
-            self._refuse(refused, line)
 
     def _message(self, message: JsonObject, line: bytes, canonical: bool) -> None:
         members = len(message)
