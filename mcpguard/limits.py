@@ -37,7 +37,7 @@ URI_CHARS: Final = 8192
 """Longest resource URI, characters."""
 BAD_SERVER_LINES: Final = 32
 """Lines of a server that are not messages before the connection is closed. Stray prints are common; floods
-are not. Plain text that cannot be mistaken for JSON (no `{` or `[`) does not count."""
+are not. Text that does not begin like a message (`{`, `[{`) does not count."""
 
 # --- definitions ----------------------------------------------------------------------------------------
 TOOLS: Final = 256
@@ -64,6 +64,9 @@ STATES: Final = 256
 """`requestState` values remembered for one connection."""
 TASKS: Final = 1024
 """Task ids remembered for one connection."""
+DROP_RECORDS_PER_SECOND: Final = 50
+"""Lines not forwarded that get a record of their own, each second and connection; of the rest, the number is kept.
+A server that prints without end would fill the audit log, and with it stop every call."""
 NOTICES_PER_SECOND: Final = 500
 """`list_changed` and `resources/updated` notifications let through a second."""
 

@@ -109,6 +109,7 @@ class Gate:
         state = self._state
         if partial := self._buffers[side].partial:
             state.drop(side, "the stream ended inside a line", partial)
+        state.tell_hushed()
         if side is Side.SERVER:
             for call in state.calls.drain():
                 state.out.to_host.append(refusals.gone(call.ident))

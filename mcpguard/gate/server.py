@@ -40,6 +40,13 @@ class ServerSide(Half):
         self._second = 0
         self._notices = 0
 
+    def line(self, line: bytes) -> None:
+        """Judge one line, without its LF. What cannot be JSON of a message is noise, and cheap to drop."""
+        if line and line[0] not in b"{[ \t\r":
+            self._state.drop(Side.SERVER, "not a message", len(line))
+        else:
+            super().line(line)
+
     def _refuse(self, refused: Refused, line: bytes) -> None:
         state = self._state
         state.drop(Side.SERVER, refused.message, len(line))
@@ -49,7 +56,7 @@ class ServerSide(Half):
             return
         if refused.ident is not None and refused.settles is None and state.era is not _MODERN:
             state.out.to_server.append(refusals.invalid(refused.ident, refused.message))
-        if b"{" in line or b"[" in line:
+        if line.lstrip().startswith((b"{", b"[{")):
             self._bad += 1
             if self._bad > limits.BAD_SERVER_LINES:
                 state.out.closing = "the server keeps printing lines that are not MCP messages"

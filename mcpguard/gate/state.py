@@ -11,6 +11,8 @@ from mcpguard.gate.rounds import Rounds
 from mcpguard.model import Era, Json, JsonObject, Side
 from mcpguard.protocol.methods import REQUESTS
 
+_SECOND = 1_000_000_000
+
 
 class State:
     """Shared by the two halves of a gate; only they touch it.
@@ -30,6 +32,7 @@ class State:
     """
 
     __slots__ = (
+        "_drop_second", "_drops", "_hushed",
         "asks", "calls", "client", "counts", "era", "ledger", "listing", "locked", "logs", "loose", "methods", "name",
         "now", "opened", "out", "peer_name", "revision", "rounds", "server_name", "tasks",
     )  # fmt: skip
@@ -53,6 +56,9 @@ class State:
         self.peer_name = ""
         self.server_name = ""
         self.now = 0
+        self._drop_second = 0
+        self._drops = 0
+        self._hushed: dict[Side, int] = {}
         self.methods = REQUESTS[Era.LEGACY, Side.HOST]
         self.out = Outbox()
 
@@ -67,9 +73,25 @@ class State:
         return self.era or Era.LEGACY
 
     def drop(self, side: Side, reason: str, size: int) -> None:
-        """Record bytes that are not forwarded."""
+        """Record bytes that are not forwarded; of a flood, the first of each second and the number of the rest."""
         self.counts["dropped"] += 1
-        self.out.later.append(self.ledger.dropped(side, reason, size))
+        if self.now - self._drop_second > _SECOND:
+            self.tell_hushed()
+            self._drop_second = self.now
+            self._drops = 0
+        self._drops += 1
+        if self._drops <= limits.DROP_RECORDS_PER_SECOND:
+            self.out.later.append(self.ledger.dropped(side, reason, size))
+        else:
+            self._hushed[side] = self._hushed.get(side, 0) + 1
+
+    def tell_hushed(self) -> None:
+        """Record how many dropped lines had no record of their own."""
+        for side, count in self._hushed.items():
+            self.out.later.append(
+                self.ledger.dropped(side, f"{count} more lines, too many to record each", 0)
+            )
+        self._hushed.clear()
 
     def failed(self, call: Call) -> None:
         """A request of the host ended without a result: after `initialize`, the host may try again."""

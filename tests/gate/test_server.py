@@ -579,3 +579,12 @@ def test_every_call_of_a_server_that_died_gets_one_error():
     )
     play.ended(Side.SERVER)
     play.ended(Side.HOST)
+
+
+@pytest.mark.parametrize(
+    "said", [b"npm WARN deprecated\n", b"[INFO] ready {port: 1}\n", b"42\n", b"\xff\xfe\n"]
+)
+def test_a_server_may_print_as_much_text_as_it_likes(said):
+    play = asked()
+    play.server(*[said] * (limits.BAD_SERVER_LINES * 3))
+    play.server(result(2, text("ok")), to_host=[result(7, text("ok"))])

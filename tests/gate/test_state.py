@@ -66,3 +66,26 @@ def test_drops_are_counted_and_recorded_without_waiting():
     known.drop(Side.HOST, "why", 3)
     assert known.counts["dropped"] == 1
     assert (len(known.out.later), known.out.records) == (1, [])
+
+
+def test_a_flood_of_dropped_lines_leaves_few_records_and_their_number():
+    known = state()
+    for place in range(3 * limits.DROP_RECORDS_PER_SECOND):
+        known.now = place
+        known.drop(Side.SERVER, "not a message", 9)
+    assert len(known.out.later) == limits.DROP_RECORDS_PER_SECOND
+    known.now = 2_000_000_000
+    known.drop(Side.HOST, "another", 9)
+    told = [body for body in known.out.later if b"more lines" in body]
+    assert len(told) == 1
+    assert f'"{2 * limits.DROP_RECORDS_PER_SECOND} more lines'.encode() in told[0]
+    assert known.counts["dropped"] == 3 * limits.DROP_RECORDS_PER_SECOND + 1
+
+
+def test_what_was_hushed_is_told_at_the_end():
+    known = state()
+    for _ in range(limits.DROP_RECORDS_PER_SECOND + 2):
+        known.drop(Side.SERVER, "not a message", 9)
+    known.tell_hushed()
+    known.tell_hushed()
+    assert sum(b'"2 more lines' in body for body in known.out.later) == 1
