@@ -55,10 +55,8 @@ def test_longer_line_than_the_bound_is_refused(pieces):
     "pieces", [[b"1234\n"], [b"12", b"34\n"], [b"1234\n1234\n", b"1234"], [b"\n" * 9], [b"1234", b"", b"\n"]]
 )
 def test_line_of_exactly_the_bound_passes(pieces):
-    assert fed(pieces, 4) == (
-        [line for line in b"".join(pieces).split(b"\n")][:-1],
-        len(b"".join(pieces).split(b"\n")[-1]),
-    )
+    *lines, tail = b"".join(pieces).split(b"\n")
+    assert fed(pieces, 4) == (lines, len(tail))
 
 
 @given(st.lists(st.binary(max_size=6).map(lambda data: data.replace(b"\0", b"\n")), max_size=12))
@@ -66,4 +64,4 @@ def test_lines_do_not_depend_on_how_bytes_arrive(pieces):
     whole = b"".join(pieces)
     assert fed(pieces) == fed([whole]) == fed([whole[i : i + 1] for i in range(len(whole))])
     lines, partial = fed(pieces)
-    assert b"\n".join(lines + [whole[len(whole) - partial :]]) == whole
+    assert b"\n".join([*lines, whole[len(whole) - partial :]]) == whole

@@ -49,9 +49,17 @@ def test_what_is_not_suspicious_would_not_be_changed(value):
     assert suspicious(line) or not changed
 
 
+def texts(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for child in value for text in texts(child)] if isinstance(value, list) else [str(value)]
+
+
 @given(VALUES)
 def test_once_is_enough_and_no_control_is_left(value):
-    once = encode(neutralise(value))
-    assert encode(neutralise(value)) == once
-    text = str(value)
-    assert not any((ord(c) < 0x20 and c not in "\t\n\r") or ord(c) == 0x7F for c in text)
+    clean = neutralise(value)
+    once = encode(clean)
+    assert encode(neutralise(clean)) == once
+    for char in "".join(texts(clean)):
+        assert ord(char) not in range(0x20) or char in "\t\n\r"
+        assert ord(char) not in range(0x7F, 0xA0) or char == "\u0085"
