@@ -211,6 +211,30 @@ def test_params_that_deceive_are_refused(params):
     play.host(request(7, "tools/call", params), to_host=[AnyError(7)], records=[{"type": "drop"}])
 
 
+@pytest.mark.parametrize("size", [10, 5000])
+def test_order_of_members_is_the_senders(size):
+    said = {
+        "params": {"arguments": {"z": "x" * size, "a": 1}, "name": "read_file"},
+        "method": "tools/call",
+        "id": 7,
+        "jsonrpc": "2.0",
+    }
+    play = Playbook().opened().host(said, to_server=[{**said, "id": 2}])
+    answer = {"result": text("y" * size), "id": 2, "jsonrpc": "2.0"}
+    play.server(answer, to_host=[{**answer, "id": 7}])
+
+
+def test_call_of_no_tool_is_refused():
+    Playbook().opened().host(request(7, "tools/call"), to_host=[error(7, -32602, Text("params"))])
+
+
+@pytest.mark.parametrize("key", ["Params", "param\u017f", "RESULT", "\uff45rror"])
+def test_member_that_looks_like_one_of_the_envelope_is_refused(key):
+    Playbook().opened().host(
+        {"jsonrpc": "2.0", "id": 7, "method": "ping", key: {}}, to_host=[error(7, -32600, Text("looks like"))]
+    )
+
+
 # --- lines that are no messages ----------------------------------------------------------------------------
 
 

@@ -3,7 +3,11 @@
 import pytest
 
 from mcpguard import limits
-from tests.gate.playbook import POLICY, Playbook, Text, call, error, modern, request, result
+from mcpguard.gate.listing import Listing
+from mcpguard.gate.pending import Chain
+from mcpguard.model import Era, Side
+from mcpguard.protocol.methods import REQUESTS
+from tests.gate.playbook import POLICY, Playbook, Text, call, error, modern, request, result, snapshot
 
 METHODS = {
     "tools": "tools/list",
@@ -178,6 +182,24 @@ def test_pages_do_not_go_on_for_ever():
         result(limits.LIST_PAGES + 2, page),
         to_host=[error(limits.LIST_PAGES, 50201, Text("pages without end"))],
     )
+
+
+def test_cursors_and_names_are_remembered_up_to_a_bound():
+    play = Playbook().opened()
+    for number in range(2, 302):
+        listed(play, 1, number)
+        minted = {"tools": [], "nextCursor": f"page-{number - 1}"}
+        play.server(result(number, {"tools": [], "nextCursor": "c"}), to_host=[result(1, minted)])
+    play.host(
+        request(1, "tools/list", {"cursor": "page-1"}), to_host=[error(1, -32602, Text("not given out"))]
+    )
+    listed(play, 1, 302, cursor="page-300", real="c")
+    listing = Listing()
+    method = REQUESTS[Era.LEGACY, Side.HOST]["tools/list"]
+    for page in range(limits.SNAPSHOT_NAMES // 200 + 2):
+        entries = [tool(f"read_{page}_{i}") for i in range(200)]
+        listing.answer(method, Chain(), {"tools": entries}, snapshot(POLICY), Era.LEGACY)
+    assert len(listing.known) == limits.SNAPSHOT_NAMES
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,19 @@ def test_only_three_methods_ask_back_and_no_other_kind_of_result_exists():
         play.server(result(number, {"resultType": kind}), to_host=[error(number, 50201, Text("resultType"))])
 
 
+def test_retry_without_a_state_goes_on_counting():
+    play = asked(None)
+    for number in range(2, limits.ROUNDS + 1):
+        retry = calling(number, **ANSWERS)
+        play.host(retry, to_server=[retry])
+        play.server(result(number, asks({"k": FORM})), to_host=[result(number, asks({"k": FORM}))])
+    retry = calling(99, **ANSWERS)
+    play.host(retry, to_server=[{**retry, "id": limits.ROUNDS + 1}])
+    play.server(
+        result(limits.ROUNDS + 1, asks({"k": FORM})), to_host=[error(99, 50201, Text("more than 8 times"))]
+    )
+
+
 def test_call_that_was_cancelled_while_it_asked_back_is_settled():
     play = asked()
     said = calling(2, **ANSWERS, requestState="S1")

@@ -527,6 +527,12 @@ def test_modern_task_needs_the_extension():
         (POLICY + ASKING, {}, {"a": {"method": "elicitation/create", "params": FORM}}, False),
         (POLICY + ASKING, {"elicitation": {}}, {"a": {"method": "tools/call", "params": {}}}, False),
         (POLICY + ASKING, {"elicitation": {}}, {"a": {"method": ["elicitation/create"]}}, False),
+        (
+            POLICY + ASKING,
+            {"elicitation": {}},
+            {"a": {"method": "elicitation/create", "params": {**PAGE, "url": "javascript:x"}}},
+            False,
+        ),
         (POLICY + ASKING, {"elicitation": {}}, [], False),
         (None, {"elicitation": {}}, {"a": {"method": "elicitation/create", "params": FORM}}, True),
     ],

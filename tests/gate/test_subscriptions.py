@@ -161,6 +161,12 @@ def test_host_ends_a_subscription_by_cancelling_and_the_server_by_cancelling_or_
     play.server(result(2, {"resultType": "complete"}), records=[{"type": "drop"}])
 
 
+def test_end_of_a_subscription_without_a_tag_passes_as_it_is():
+    listening().server(
+        result(1, {"resultType": "complete"}), to_host=[result("L", {"resultType": "complete"})]
+    )
+
+
 def test_change_of_policy_is_told_on_subscriptions_that_want_it():
     play = listening("L", {"toolsListChanged": True})
     play.host(listen("M", {"promptsListChanged": True}), to_server=[listen(2, {"promptsListChanged": True})])

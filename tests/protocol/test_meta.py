@@ -99,3 +99,9 @@ def test_guards_own_keys_are_removed_in_any_case_of_letters():
 )
 def test_claimed_name_is_short_text(info, name):
     assert claimed_name(info) == name
+
+
+@pytest.mark.parametrize("key", ["ProgressToken", "progresstoken", "PROGRESSTOKEN"])
+def test_key_that_looks_like_the_progress_token_is_refused(key):
+    with pytest.raises(Refused, match="looks like"):
+        check_request_meta({key: 1})

@@ -301,3 +301,9 @@ def test_other_numbers_are_sent_as_they_are_judged(text, sent):
     value, canonical = decode(f'{{"n":{text}}}'.encode())
     assert encode(value) == b'{"n":%b}' % sent
     assert not canonical
+
+
+@pytest.mark.parametrize("value", [object(), b"x".join, {1}.union])
+def test_what_is_not_json_is_not_encoded(value):
+    with pytest.raises(TypeError):
+        encode({"a": value})

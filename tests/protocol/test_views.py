@@ -271,3 +271,23 @@ def test_honest_result_has_no_fault(method, result):
 )
 def test_result_that_deceives_a_reader_has_a_fault(method, result, fault):
     assert fault in result_fault(method, result)
+
+
+@pytest.mark.parametrize("method", ["tools/call", "prompts/get", "resources/read"])
+def test_member_of_a_result_that_looks_like_another_is_a_fault(method):
+    for _ in range(2):
+        assert "looks like" in result_fault(method, {"Content": []})
+        assert "looks like" in result_fault(method, {"mes\u017fages": []})
+        assert result_fault(method, {"content": [], "mine": 1}) == ""
+
+
+def test_shapes_of_results_are_remembered_up_to_a_bound():
+    for number in range(limits.SNAPSHOT_NAMES + 1):
+        assert result_fault("tools/call", {f"k{number}": 1}) == ""
+    assert len(views._checked_results) <= limits.SNAPSHOT_NAMES
+
+
+@pytest.mark.parametrize("uri", ["javascript:x", " data:text/html,x", 5])
+def test_embedded_resource_that_runs_code_is_a_fault(uri):
+    content = [{"type": "resource", "resource": {"uri": uri, "text": "x"}}]
+    assert "scheme" in result_fault("tools/call", {"content": content})
