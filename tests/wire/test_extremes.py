@@ -218,6 +218,21 @@ def test_plain_prints_of_a_server_do_not_close_it(guard: Guard) -> None:
         assert connection.good(mark) == ([], [])
 
 
+def test_every_dropped_line_of_a_flood_is_counted_in_the_log(guard: Guard) -> None:
+    flood = 3 * limits.DROP_RECORDS_PER_SECOND
+    with Connection(guard) as connection:
+        connection.open_legacy()
+        connection.serve(b"npm WARN deprecated\n" * flood)
+        connection.settle()
+        assert connection.good() == ([], [])
+    await_drop(connection, "too many to record each")
+    drops = [r for r in connection.guard.records(connection.conn) if r["type"] == "drop"]
+    rest = sum(int(r["reason"].split()[0]) for r in drops if "too many" in r["reason"])
+    own = sum("too many" not in r["reason"] for r in drops)
+    assert own >= limits.DROP_RECORDS_PER_SECOND
+    assert own + rest == flood
+
+
 def test_no_more_tools_than_the_bound_are_shown(guard: Guard) -> None:
     with Connection(guard, "wire-open") as connection:
         connection.open_legacy()

@@ -5,10 +5,12 @@ import json
 import math
 import random
 import re
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from mcpguard import limits
 from tests.wire.connection import GREETED, Connection, EndedError, enveloped
 from tests.wire.corpus import Case
 from tests.wire.deviations import DEVIATIONS, WAITING
@@ -18,6 +20,7 @@ from tests.wire.guard import Guard
 VARIANTS = ("whole", "cut", "pieces")
 _BYTEWISE_BYTES = 2048
 _PIECES = 64
+_WINDOW_SECONDS = 1.2
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _WORDS = frozenset({"method", "resultType", "type"})
 
@@ -271,7 +274,7 @@ def judge(
                 n: i for n, i in connection.open_calls.items() if (n, i) not in answered.items()
             }
             assert ident in waiting
-        recorded(case, records)
+        recorded(connection, case, records)
     elif expected == "withdrawn":
         withdrawn(connection, data, waiting, told, arrived, records)
     elif expected == "denied before":
@@ -326,7 +329,15 @@ def _loaded(data: bytes) -> Any:
         return None
 
 
-def recorded(case: Case, records: list[dict[str, Any]]) -> None:
+def crowded(connection: Connection) -> bool:
+    """Whether more was dropped just now than gets records of its own; `test_extremes` holds that the rest is counted."""
+    records = connection.guard.records(connection.conn)
+    drops = [datetime.fromisoformat(r["t"]).timestamp() for r in records if r["type"] == "drop"]
+    since = datetime.fromisoformat(records[-1]["t"]).timestamp() - _WINDOW_SECONDS
+    return sum(at > since for at in drops) >= limits.DROP_RECORDS_PER_SECOND
+
+
+def recorded(connection: Connection, case: Case, records: list[dict[str, Any]]) -> None:
     """A rejected message leaves a record: a drop, a refused call, or a withheld answer."""
     found = [
         r for r in records
@@ -334,6 +345,8 @@ def recorded(case: Case, records: list[dict[str, Any]]) -> None:
         or (r["type"] == "call" and r["decision"] == "deny")
         or (r["type"] == "outcome" and r["status"] == "refused")
     ]  # fmt: skip
+    if crowded(connection):
+        return
     assert found, f"no record of {case.id}"
     if case.action == "drop":
         assert any(r["type"] == "drop" for r in found), found
@@ -353,7 +366,9 @@ def withdrawn(
     assert answer["result"]["tools"] == [], answer
     for text in texts(sent["result"]["tools"]):
         assert text not in json.dumps(answer, ensure_ascii=False), f"{text!r} leaks"
-    assert any(r["type"] == "drop" and "definition" in r["reason"] for r in records), records
+    assert crowded(connection) or any(r["type"] == "drop" and "definition" in r["reason"] for r in records), (
+        records
+    )
 
 
 def let_through(
