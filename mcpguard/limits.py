@@ -65,8 +65,8 @@ STATES: Final = 256
 TASKS: Final = 1024
 """Task ids remembered for one connection."""
 DROP_RECORDS_PER_SECOND: Final = 50
-"""Lines not forwarded that get a record of their own, each second and connection; of the rest, the number is kept.
-A server that prints without end would fill the audit log, and with it stop every call."""
+"""Lines not forwarded that get a record of their own, each second, side and connection; of the rest, the number is
+kept. A server that prints without end would fill the audit log, and with it stop every call."""
 NOTICES_PER_SECOND: Final = 500
 """`list_changed` and `resources/updated` notifications let through a second."""
 

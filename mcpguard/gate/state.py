@@ -57,7 +57,7 @@ class State:
         self.server_name = ""
         self.now = 0
         self._drop_second = 0
-        self._drops = 0
+        self._drops: dict[Side, int] = {}
         self._hushed: dict[Side, int] = {}
         self.methods = REQUESTS[Era.LEGACY, Side.HOST]
         self.out = Outbox()
@@ -78,9 +78,9 @@ class State:
         if self.now - self._drop_second > _SECOND:
             self.tell_hushed()
             self._drop_second = self.now
-            self._drops = 0
-        self._drops += 1
-        if self._drops <= limits.DROP_RECORDS_PER_SECOND:
+            self._drops.clear()
+        count = self._drops[side] = self._drops.get(side, 0) + 1
+        if count <= limits.DROP_RECORDS_PER_SECOND:
             self.out.later.append(self.ledger.dropped(side, reason, size))
         else:
             self._hushed[side] = self._hushed.get(side, 0) + 1

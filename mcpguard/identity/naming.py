@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from mcpguard import limits
+
 _RUNNERS: Final = frozenset(
     {"npx", "uvx", "bunx", "pnpx", "pipx", "npm", "pnpm", "yarn", "uv", "bun", "deno", "docker"}
 )
@@ -23,7 +25,8 @@ def server_name(argv: Sequence[str]) -> str:
     command = argv[0].rsplit("/", 1)[-1]
     if command in _RUNNERS or _INTERPRETERS.fullmatch(command):
         command = _subject(argv[1:]) or command
-    return _KEPT.sub("-", _SUFFIX.sub("", _base(command))).strip("-.") or "server"
+    name = _KEPT.sub("-", _SUFFIX.sub("", _base(command)))[: limits.NAME_CHARS]
+    return name.strip("-.") or "server"
 
 
 def _subject(arguments: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ _PICTURES: Final = {
     **{code: None for code in range(0x80, 0xA0) if code != 0x85},
     **dict.fromkeys(range(917504, 917632)),
 }
+_OPAQUE: Final = frozenset({"requestState", "taskId"})
 
 
 def suspicious(line: bytes) -> bool:
@@ -35,13 +36,17 @@ def suspicious(line: bytes) -> bool:
 
 
 def neutralise(value: Json) -> Json:
-    """The same value with every string harmless; keys are left alone. Returns the value itself if unchanged."""
+    """The same value with every string harmless; changed in place.
+
+    Keys are left alone, and so is what must come back as it was given.
+    """
     kind = type(value)
     if kind is str:
         return value if value.isprintable() else value.translate(_PICTURES)
     if kind is dict:
         for key, child in value.items():
-            value[key] = neutralise(child)
+            if key not in _OPAQUE:
+                value[key] = neutralise(child)
     elif kind is list:
         value[:] = [neutralise(child) for child in value]
     return value

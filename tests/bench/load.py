@@ -109,7 +109,9 @@ def large(host: Host, count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def measure(command: list[str], *, pairs: bool = False, env: dict[str, str] | None = None) -> dict[str, float]:
+def measure(
+    command: list[str], *, pairs: bool = False, env: dict[str, str] | None = None
+) -> dict[str, float]:
     """All figures of one command: p50 and p99 in us, calls a second, MiB a second."""
     host = Host(command, pairs=pairs, env=env)
     try:

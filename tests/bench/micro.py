@@ -30,7 +30,9 @@ def decision() -> dict[str, float]:
     best = dict.fromkeys(snapshots, 1.0)
     for _ in range(20):
         for name, snapshot in snapshots.items():
-            best[name] = min(best[name], timeit.timeit(lambda s=snapshot: s.tool("echo"), number=20_000) / 20_000)
+            best[name] = min(
+                best[name], timeit.timeit(lambda s=snapshot: s.tool("echo"), number=20_000) / 20_000
+            )
     return best
 
 
@@ -40,7 +42,12 @@ def _feed(gate: Gate, side: Side, data: bytes) -> None:
 
 def gate_call() -> float:
     """Seconds of CPU for one allowed call and its answer through the gate, 64 in a burst."""
-    gate = Gate(_snapshot(10), "bench", record.prefix("bench", {"uid": 0, "pid": 1, "grade": "G0"}, "bench"), b"k" * 32)
+    gate = Gate(
+        _snapshot(10),
+        "bench",
+        record.prefix("bench", {"uid": 0, "pid": 1, "grade": "G0"}, "bench"),
+        b"k" * 32,
+    )
     hello = b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}\n'
     _feed(gate, Side.HOST, hello)
     number = 2

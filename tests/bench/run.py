@@ -60,7 +60,10 @@ def throughput(env: dict[str, str], rounds: int, *, pairs: bool) -> dict[str, di
     for _ in range(rounds):
         for name, (command, environment) in relays(env).items():
             seen.setdefault(name, []).append(load.measure(command, pairs=pairs, env=environment))
-    return {name: {key: statistics.median(f[key] for f in figures) for key in figures[0]} for name, figures in seen.items()}
+    return {
+        name: {key: statistics.median(f[key] for f in figures) for key in figures[0]}
+        for name, figures in seen.items()
+    }
 
 
 def starts(env: dict[str, str], count: int) -> dict[str, float]:
@@ -162,7 +165,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mcpguard-bench-") as name:
-        env = {**os.environ, "HOME": name, "MCPGUARD_RUNTIME_DIR": f"{name}/run", "MCPGUARD_STATE_DIR": f"{name}/state"}
+        env = {
+            **os.environ,
+            "HOME": name,
+            "MCPGUARD_RUNTIME_DIR": f"{name}/run",
+            "MCPGUARD_STATE_DIR": f"{name}/state",
+        }
         policy = Path(name) / "policy.toml"
         policy.write_text(POLICY)
         mcpguard(env, "policy", "apply", str(policy))

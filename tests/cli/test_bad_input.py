@@ -164,7 +164,7 @@ def test_server_that_prints_only_garbage_is_ended_and_the_host_is_told(place: Ho
     host = script(place, "import time\nwhile 1: print('{' * 10, flush=True); time.sleep(0.001)")
     ident = host.send("initialize", HELLO)
     assert [answer["id"] for answer in host.rest()] == [ident]
-    assert host.wait() in (1, 143)
+    assert host.wait() in (1, 120, 143)  # a traceback, a flush that failed at its exit, or our SIGTERM
     assert any("keeps printing lines that are not MCP messages" in line for line in host.errors())
 
 

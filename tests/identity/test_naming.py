@@ -47,3 +47,7 @@ def test_command_is_named_after_what_it_runs(command, name):
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
 def test_any_command_has_a_name_of_plain_characters(argv):
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", server_name(argv))
+
+
+def test_a_name_is_short_whatever_the_command():
+    assert len(server_name(["x" * 5000])) == 128

@@ -27,7 +27,9 @@ def node_modules() -> None:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.exit("tests/interop needs node (20 or later) and npm on PATH", returncode=2)
-    done = subprocess.run([npm, "ci", "--ignore-scripts"], cwd=HERE, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [npm, "ci", "--ignore-scripts"], cwd=HERE, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         pytest.exit(f"npm ci failed in {HERE}:\n{done.stdout}{done.stderr}", returncode=2)
     stamp.touch()
@@ -40,7 +42,9 @@ def wrapper() -> list[str]:
     if override is not None:
         return shlex.split(override)
     if not os.access(GUARD, os.X_OK):
-        pytest.exit(f"{GUARD} is missing or not executable: install the project into this environment", returncode=2)
+        pytest.exit(
+            f"{GUARD} is missing or not executable: install the project into this environment", returncode=2
+        )
     return [str(GUARD), "run", "--"]
 
 

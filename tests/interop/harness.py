@@ -113,9 +113,13 @@ def run(
             cwd=directory,
         )
     except subprocess.TimeoutExpired as late:
-        raise AssertionError(f"the client did not end in time:\n{_tail(late.stdout)}\n{_tail(late.stderr)}") from late
+        raise AssertionError(
+            f"the client did not end in time:\n{_tail(late.stdout)}\n{_tail(late.stderr)}"
+        ) from late
     if done.returncode:
-        raise AssertionError(f"the client failed ({done.returncode}):\n{_tail(done.stdout)}\n{_tail(done.stderr)}")
+        raise AssertionError(
+            f"the client failed ({done.returncode}):\n{_tail(done.stdout)}\n{_tail(done.stderr)}"
+        )
     return Run(
         directory=str(directory),
         records=[json.loads(line) for line in done.stdout.split(b"\n") if line],
@@ -162,5 +166,8 @@ def alive(pid: int) -> bool:
 
 
 def _tail(output: bytes | None, size: int = 4000) -> str:
-    lines = [line if len(line) < 600 else line[:600] + "..." for line in (output or b"").decode(errors="replace").splitlines()]
+    lines = [
+        line if len(line) < 600 else line[:600] + "..."
+        for line in (output or b"").decode(errors="replace").splitlines()
+    ]
     return "\n".join(lines)[-size:]

@@ -12,8 +12,21 @@ from typing import Any
 
 UNICODE = 'ä € 😀 \u2028 \u2029 \u0085 \u0000 \u007f \ufeff \u200f \\ " / \r\n\t end'
 MEGABYTE = {"$repeat": ["x", 1 << 20]}
-NUMBERS = {"z": 1.0, "a": 1e-7, "big": 2**63 + 1, "exp": 1e22, "neg": -0.5, "zero": 0, "nested": [{"b": 1, "a": None}]}
-ANSWER = {"form": {"action": "accept", "content": {"name": "Ünal", "age": 41, "sure": True, "interpretation": "snake"}}}
+NUMBERS = {
+    "z": 1.0,
+    "a": 1e-7,
+    "big": 2**63 + 1,
+    "exp": 1e22,
+    "neg": -0.5,
+    "zero": 0,
+    "nested": [{"b": 1, "a": None}],
+}
+ANSWER = {
+    "form": {
+        "action": "accept",
+        "content": {"name": "Ünal", "age": 41, "sure": True, "interpretation": "snake"},
+    }
+}
 ROOTS = [{"uri": "file://{DIR}/root", "name": "root ü"}]
 TS = ("ts1", "ts2")
 
@@ -55,7 +68,9 @@ def _fill(value: Any, directory: str) -> Any:
     return value.replace("{DIR}", directory) if isinstance(value, str) else value
 
 
-def call(name: str, _only: tuple[str, ...] | None = None, _progress: str | None = None, /, **args: Any) -> dict[str, Any]:
+def call(
+    name: str, _only: tuple[str, ...] | None = None, _progress: str | None = None, /, **args: Any
+) -> dict[str, Any]:
     step: dict[str, Any] = {"op": "call", "name": name, "args": args}
     if _only:
         step["only"] = _only
@@ -110,7 +125,11 @@ DUAL = (
     {"op": "prompt", "name": "greet", "args": {"name": "Zoë", "tone": "formal"}},
     {"op": "prompt", "name": "greet"},
     {"op": "prompt", "name": "nothing"},
-    {"op": "complete", "ref": {"type": "ref/prompt", "name": "greet"}, "argument": {"name": "tone", "value": "f"}},
+    {
+        "op": "complete",
+        "ref": {"type": "ref/prompt", "name": "greet"},
+        "argument": {"name": "tone", "value": "f"},
+    },
     {
         "op": "complete",
         "ref": {"type": "ref/resource", "uri": "memo://notes/{number}"},
@@ -218,7 +237,10 @@ EVERYTHING = (
     call("echo"),
     call("get-sum", a=1, b=2.5),
     call("get-sum", a="x", b=2),
-    *(call("get-annotated-message", messageType=kind, includeImage=True) for kind in ("error", "success", "debug")),
+    *(
+        call("get-annotated-message", messageType=kind, includeImage=True)
+        for kind in ("error", "success", "debug")
+    ),
     call("get-resource-links", count=4),
     call("get-resource-reference", resourceType="Text", resourceId=3),
     call("get-resource-reference", resourceType="Blob", resourceId=4),
@@ -318,7 +340,13 @@ FILES = (
     {"op": "sleep", "seconds": 0.2},
     call("list_allowed_directories"),
     call("read_text_file", path="{DIR}/root/ä.txt"),
-    {"op": "concurrent", "name": "list_directory", "count": 20, "args": {"path": "{DIR}/root/sub"}, "unordered": True},
+    {
+        "op": "concurrent",
+        "name": "list_directory",
+        "count": 20,
+        "args": {"path": "{DIR}/root/sub"},
+        "unordered": True,
+    },
 )
 
 # The task store of the server keeps a timer for every task, for minutes, and Node does not end before them.
@@ -327,10 +355,15 @@ SCENARIOS: dict[str, dict[str, Scenario]] = {
     "python": {
         "features": Scenario(PYTHON),
         "load": Scenario(LOAD, modes=("legacy", "modern")),
-        "numbers": Scenario((*NUMBERS_BOTH_WAYS, call("numbers")), clients=("python", "ts2"), modes=("legacy", "modern")),
+        "numbers": Scenario(
+            (*NUMBERS_BOTH_WAYS, call("numbers")), clients=("python", "ts2"), modes=("legacy", "modern")
+        ),
     },
     "ts2": {"features": Scenario(TS2), "load": Scenario(LOAD, modes=("legacy", "modern"))},
-    "everything": {"features": Scenario(EVERYTHING, modes=("legacy", "auto")), "tasks": Scenario(TASKS, **BY_TS1)},
+    "everything": {
+        "features": Scenario(EVERYTHING, modes=("legacy", "auto")),
+        "tasks": Scenario(TASKS, **BY_TS1),
+    },
     "filesystem": {"features": Scenario(FILES, modes=("legacy", "auto"))},
 }
 MODES = {"python": ("legacy", "modern", "auto"), "ts1": ("legacy",), "ts2": ("legacy", "modern", "auto")}

@@ -53,9 +53,13 @@ def start(wrapper, env, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
         process.communicate(timeout=10)
 
 
-def _start(client: str, how: str, wrapper: list[str], env: dict[str, str], directory: Path, steps: list) -> subprocess.Popen:
+def _start(
+    client: str, how: str, wrapper: list[str], env: dict[str, str], directory: Path, steps: list
+) -> subprocess.Popen:
     scenario = directory / "scenario.json"
-    scenario.write_text(json.dumps({"steps": steps, "env": ["HOME", "MCPGUARD_RUNTIME_DIR"]}), encoding="utf-8")
+    scenario.write_text(
+        json.dumps({"steps": steps, "env": ["HOME", "MCPGUARD_RUNTIME_DIR"]}), encoding="utf-8"
+    )
     command = [*CLIENTS[client], "--era", "legacy", "--scenario", scenario, "--", *wrapper]
     command += [sys.executable, "-I", "-c", SERVER, how, directory / "pid"]
     return subprocess.Popen(
@@ -101,7 +105,10 @@ def test_the_status_of_the_server_is_the_status_of_the_wrapper(client, start):
     assert closed(output)["status"] == 7
 
 
-@pytest.mark.parametrize(("client", "how", "status"), [("python", "crash", 3), ("ts1", "crash", 3), ("ts2", "crash", 3), ("ts2", "killed", None)])
+@pytest.mark.parametrize(
+    ("client", "how", "status"),
+    [("python", "crash", 3), ("ts1", "crash", 3), ("ts2", "crash", 3), ("ts2", "killed", None)],
+)
 def test_a_server_that_dies_in_a_call(client, how, status, start, tmp_path):
     """The client hears of it at once, and does not wait for an answer that never comes."""
     started = time.monotonic()

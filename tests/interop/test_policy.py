@@ -83,7 +83,9 @@ def enforced(tmp_path_factory: pytest.TempPathFactory, guarded: bool) -> Iterato
         yield env
 
 
-def session(client: str, mode: str, server: str, wrapper: list[str], env: dict[str, str], directory: Path) -> Run:
+def session(
+    client: str, mode: str, server: str, wrapper: list[str], env: dict[str, str], directory: Path
+) -> Run:
     case = CASES[server]
     steps = (
         {"op": "sleep", "seconds": 0.1},
@@ -117,7 +119,9 @@ def test_denied_tools(client, mode, server, wrapper, enforced, tmp_path: Path):
 
     # Not listed; the others are.
     tools = outcome.outcomes("list")[0]["result"]
-    names = [tool["name"] for page in (tools if isinstance(tools, list) else [tools]) for tool in page["tools"]]
+    names = [
+        tool["name"] for page in (tools if isinstance(tools, list) else [tools]) for tool in page["tools"]
+    ]
     assert case.denied not in names
     assert case.allowed in names
 
@@ -143,8 +147,20 @@ def test_denied_tools(client, mode, server, wrapper, enforced, tmp_path: Path):
 @pytest.mark.parametrize(("client", "server"), [("python", "python"), ("ts2", "ts2")])
 def test_lists_may_not_be_shared_or_kept(client, server, wrapper, enforced, tmp_path: Path):
     """What a principal may see is decided anew as policy changes: caches must ask again, and each for itself."""
-    outcome = run(client, "modern", server, Scenario(tuple(lists())), wrapper=wrapper, directory=tmp_path / "run", env=enforced)
-    results = [json.loads(record["raw"]).get("result", {}) for record in outcome.records if record.get("wire") == "received"]
+    outcome = run(
+        client,
+        "modern",
+        server,
+        Scenario(tuple(lists())),
+        wrapper=wrapper,
+        directory=tmp_path / "run",
+        env=enforced,
+    )
+    results = [
+        json.loads(record["raw"]).get("result", {})
+        for record in outcome.records
+        if record.get("wire") == "received"
+    ]
     pages = [result for result in results if {"tools", "resources", "resourceTemplates"} & set(result)]
     assert len(pages) > 5
     assert {page["cacheScope"] for page in pages} == {"private"}
@@ -174,7 +190,9 @@ def test_denied_methods(client, mode, wrapper, enforced, tmp_path: Path):
     sampled = outcome.outcomes("call", "sample")[0]
     assert "error" in sampled or sampled["result"].get("isError"), sampled
     assert "fixed-model" not in json.dumps(outcome.received())
-    assert not [record for record in outcome.records if "wire" in record and "sampling/createMessage" in asked(record)]
+    assert not [
+        record for record in outcome.records if "wire" in record and "sampling/createMessage" in asked(record)
+    ]
 
 
 def asked(record: dict) -> str:
@@ -188,6 +206,11 @@ def asked(record: dict) -> str:
 
 def test_unknown_tasks(wrapper, env, tmp_path: Path):
     """A task that is not the caller's is refused as one that does not exist, by whoever comes first."""
-    steps = tuple({"op": "raw", "method": f"tasks/{verb}", "params": {"taskId": "nothing"}} for verb in ("get", "result", "cancel"))
-    outcome = run("ts1", "legacy", "everything", Scenario(steps), wrapper=wrapper, directory=tmp_path / "run", env=env)
+    steps = tuple(
+        {"op": "raw", "method": f"tasks/{verb}", "params": {"taskId": "nothing"}}
+        for verb in ("get", "result", "cancel")
+    )
+    outcome = run(
+        "ts1", "legacy", "everything", Scenario(steps), wrapper=wrapper, directory=tmp_path / "run", env=env
+    )
     assert [answer["error"]["code"] for answer in outcome.outcomes("raw")] == [-32602] * 3

@@ -67,7 +67,9 @@ def facts(outcome: harness.Run) -> dict:
 def test_environment(wrapper, env, tmp_path: Path):
     """What the host's configuration sets reaches the server."""
     scenario = Scenario((call("get-env"),))
-    outcome = run("ts1", "legacy", "everything", scenario, wrapper=wrapper, directory=tmp_path / "run", env=env)
+    outcome = run(
+        "ts1", "legacy", "everything", scenario, wrapper=wrapper, directory=tmp_path / "run", env=env
+    )
     answer = outcome.outcomes("call")[0]["result"]
     environment = json.loads(answer["content"][0]["text"])
     assert environment["INTEROP_TOKEN"] == env["INTEROP_TOKEN"]

@@ -17,7 +17,9 @@ def test_same_through_the_guard(client, mode, server, scenario, wrapper, env, tm
     # The names of the directories have the same length: sizes of what the server returns do not differ.
     with ThreadPoolExecutor(2) as pool:
         direct, wrapped = pool.map(
-            lambda how: run(client, mode, server, scenario, wrapper=how[0], directory=tmp_path / how[1], env=env),
+            lambda how: run(
+                client, mode, server, scenario, wrapper=how[0], directory=tmp_path / how[1], env=env
+            ),
             [([], "run-1"), (wrapper, "run-2")],
         )
     exits = SCENARIOS[server][scenario].exits

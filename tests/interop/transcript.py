@@ -102,7 +102,11 @@ class _Wire:
         method = message.get("method")
         if method is None:
             entry = self._asked.pop(self._key(message["id"]), None)
-            (self.strays.append(message) if entry is None else entry.update(answer=self._scrub(self._body(message))))
+            (
+                self.strays.append(message)
+                if entry is None
+                else entry.update(answer=self._scrub(self._body(message)))
+            )
         elif "id" in message:
             exchange = {"method": method, "params": message.get("params"), "step": number, "progress": []}
             exchange["unordered"] = bool(step.get("unordered"))
@@ -125,7 +129,11 @@ class _Wire:
         method = message.get("method")
         if method is None:
             exchange = self._open.pop(self._key(message.get("id")), None)
-            (self.strays.append(message) if exchange is None else exchange.update(outcome=self._body(message)))
+            (
+                self.strays.append(message)
+                if exchange is None
+                else exchange.update(outcome=self._body(message))
+            )
         elif "id" in message:
             entry = {"params": self._scrub(_without_token(message.get("params")))}
             self._asked[self._key(message["id"])] = entry
@@ -144,7 +152,9 @@ class _Wire:
     def _subscription(self, params: Any) -> Any:
         meta = params.get("_meta", {}) if params else {}
         if SUBSCRIPTION in meta:
-            listens = [exchange for exchange in self.exchanges if exchange["method"] == "subscriptions/listen"]
+            listens = [
+                exchange for exchange in self.exchanges if exchange["method"] == "subscriptions/listen"
+            ]
             for number, exchange in enumerate(listens):
                 if self._key(exchange["id"]) == self._key(meta[SUBSCRIPTION]):
                     params = {**params, "_meta": {**meta, SUBSCRIPTION: f"<listen {number}>"}}
@@ -269,7 +279,11 @@ def _anonymous(notification: Any) -> Any:
 
 def _stderr(run: Run) -> list[str]:
     """Give the server's lines: they pass through, the wrapper's own are not the server's."""
-    lines = [line for line in run.stderr.splitlines() if line and not line.startswith(("mcpguard: ", "(node:", "(Use `node"))]
+    lines = [
+        line
+        for line in run.stderr.splitlines()
+        if line and not line.startswith(("mcpguard: ", "(node:", "(Use `node"))
+    ]
     return [scrub(line, run.directory, []) for line in lines]
 
 
@@ -318,5 +332,7 @@ def _runs(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         else:
             found.append([request])
     return [
-        request for group in found for request in sorted(group, key=lambda item: json.dumps(item, sort_keys=True))
+        request
+        for group in found
+        for request in sorted(group, key=lambda item: json.dumps(item, sort_keys=True))
     ]

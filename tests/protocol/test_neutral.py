@@ -63,3 +63,8 @@ def test_once_is_enough_and_no_control_is_left(value):
     for char in "".join(texts(clean)):
         assert ord(char) not in range(0x20) or char in "\t\n\r"
         assert ord(char) not in range(0x7F, 0xA0) or char == "\u0085"
+
+
+def test_what_must_come_back_as_it_was_is_left_alone():
+    value = {"requestState": "a\x1bb", "taskId": "c\x07", "text": "d\x1b"}
+    assert neutralise(value) == {"requestState": "a\x1bb", "taskId": "c\x07", "text": "d\u241b"}

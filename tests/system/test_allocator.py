@@ -17,7 +17,9 @@ print(full, pss(os.getpid()))
 
 
 def test_freed_memory_is_kept_up_to_a_bound_only():
-    out = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True).stdout.split()
+    out = subprocess.run(
+        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
+    ).stdout.split()
     assert out[0] == str(platform.libc_ver()[0] == "glibc")
     assert int(out[1]) > 60 << 20
     assert int(out[2]) < int(out[1]) - (40 << 20)

@@ -266,7 +266,7 @@ def test_a_file_in_place_of_the_directory_is_one_sentence(tmp_path):
     store = PolicyStore(tmp_path / "policy")
     with pytest.raises(ConfigError, match="cannot be read: not a directory"):
         store.load()
-    with pytest.raises(ConfigError, match="cannot be written: file exists"):
+    with pytest.raises(ConfigError, match="is not a directory"):
         store.apply(A, "a")
 
 

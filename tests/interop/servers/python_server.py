@@ -73,7 +73,9 @@ class Sure(BaseModel):
     sure: bool
 
 
-@server.tool(title="Echo", annotations=types.ToolAnnotations(read_only_hint=True), meta={"example.org/kind": "echo"})
+@server.tool(
+    title="Echo", annotations=types.ToolAnnotations(read_only_hint=True), meta={"example.org/kind": "echo"}
+)
 def echo(text: str) -> str:
     """Return the text."""
     return text
@@ -112,7 +114,9 @@ def media() -> types.CallToolResult:
             types.ResourceLink(type="resource_link", uri="memo://notes/1", name="note", size=4),
             types.EmbeddedResource(
                 type="resource",
-                resource=types.TextResourceContents(uri="memo://inline", text="inline", mime_type="text/plain"),
+                resource=types.TextResourceContents(
+                    uri="memo://inline", text="inline", mime_type="text/plain"
+                ),
             ),
             types.EmbeddedResource(
                 type="resource", resource=types.BlobResourceContents(uri="memo://blob", blob="AAEC")
@@ -264,7 +268,9 @@ def roots(found: Annotated[types.ListRootsResult, Resolve(ask_roots)]) -> list[s
 async def open_url(ctx: Context) -> types.CallToolResult | types.InputRequiredResult:
     """Ask the person to open a page."""
     if ctx.protocol_version != MODERN:
-        result = await ctx.elicit_url("Please sign in", "https://example.org/sign-in?a=1&b=2", "elicitation-1")
+        result = await ctx.elicit_url(
+            "Please sign in", "https://example.org/sign-in?a=1&b=2", "elicitation-1"
+        )
         await ctx.session.send_elicit_complete("elicitation-1")
         return text(f"{result.action}")
     if ctx.input_responses:
