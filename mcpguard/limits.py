@@ -73,6 +73,8 @@ NOTICES_PER_SECOND: Final = 500
 # --- daemon ---------------------------------------------------------------------------------------------
 READ_BYTES: Final = 256 * KIB
 """Bytes taken by one read."""
+LINGER_SECONDS: Final = 100e-6
+"""After an event the daemon stays awake for so long if answers used to come within it (daemon.linger)."""
 PIPE_BYTES: Final = 1 * MIB
 """Capacity of a pipe that was seen full; the most that an unprivileged user may ask for (pipe-max-size)."""
 QUEUE_BYTES: Final = 4 * MIB

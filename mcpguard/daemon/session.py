@@ -17,6 +17,7 @@ import time
 from typing import Protocol, assert_never
 
 from mcpguard import limits
+from mcpguard.daemon.linger import Linger, cores
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.streams import Inlet, Outlet
 from mcpguard.daemon.tasks import spawn_task
@@ -84,6 +85,7 @@ class Session:
         self._recorder = recorder
         self._upstream = upstream
         self._loop = asyncio.get_running_loop()
+        self._linger = Linger(self._loop, alone=cores() == 1)
         self._over = asyncio.Event()
         self._server_ended = asyncio.Event()
         self._reason = ""
@@ -178,6 +180,7 @@ class Session:
 
     def _received(self, side: Side, data: bytes) -> None:
         self._feed(BytesReceived(side, data, time.monotonic_ns()))
+        self._linger.event()
         if self._outlets[side].kept > _OWN_BYTES:
             self._inlets[side].pause()
         if side is Side.HOST:

@@ -1,0 +1,76 @@
+"""Stay awake for a moment after traffic, where an answer is likely to come at once.
+
+Falling asleep and being woken costs more than guarding a call: the processor goes idle, and its caches with it.
+Measured on two virtual cores, quiet, echo server: 220 us for a round trip without lingering, 90 us with it
+(tests/bench). All descriptors of the loop are served meanwhile, since lingering is the loop itself turning without
+waiting.
+
+What bounds the cost: a window after each event, and credit. A connection whose peers answer later than the window
+loses its credit within a few events and then lingers for two events in 256, so a slow server costs half a
+microsecond of processor time a call. There is no lingering on a single core, where it would hold up whoever is to
+answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Final
+
+from mcpguard import limits
+
+_WINDOW_NS: Final = int(limits.LINGER_SECONDS * 1e9)
+_CREDIT: Final = 16
+_TRIAL: Final = 2
+_REST: Final = 254
+
+
+def cores() -> int:
+    """Processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Linger:
+    """Keeps a loop awake after the events of one connection.
+
+    Args:
+        loop: The loop that is kept awake.
+        alone: There is one core only: never linger.
+    """
+
+    __slots__ = ("_awake", "_credit", "_loop", "_rest", "_until")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, alone: bool) -> None:
+        self._loop = loop
+        self._credit = 0 if alone else _CREDIT
+        self._rest = -1 if alone else 0
+        self._until = 0
+        self._awake = False
+
+    def event(self) -> None:
+        """Something arrived and was dealt with: more may come at once."""
+        if self._awake:
+            if self._credit < _CREDIT:
+                self._credit += 1
+        elif self._credit <= 0:
+            self._rest -= 1
+            if self._rest == 0:
+                self._credit = _TRIAL
+            return
+        self._until = time.perf_counter_ns() + _WINDOW_NS
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """One turn of the loop: again until the window is over."""
+        if time.perf_counter_ns() < self._until:
+            self._loop.call_soon(self._turn)
+            return
+        self._awake = False
+        self._credit -= 1
+        if self._credit == 0:
+            self._rest = _REST
