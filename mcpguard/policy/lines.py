@@ -20,15 +20,17 @@ Path: TypeAlias = tuple[str | int, ...]
 DEPTH: Final = 16
 """Longest path that is followed. A policy needs 4; `tomllib` takes quadratic time for long dotted keys."""
 
+# No alternative can match where another does, so nothing is tried twice; possessive quantifiers would say so, but the
+# first releases of Python 3.11 get them wrong.
 _TOKEN: Final = re.compile(
     r"""
-    (?P<blank>  [ \t\r]++ | \#[^\n]*+ )
-  | (?P<string> \"{3} (?: [^"\\]++ | \\. | ""?(?!") )*+ \"{3,5}
-              | '{3}  (?: [^']++ | ''?(?!') )*+ '{3,5}
-              | "(?: [^"\\\n]++ | \\[^\n] )*+"
-              | '[^'\n]*+' )
+    (?P<blank>  [ \t\r]+ | \#[^\n]* )
+  | (?P<string> \"{3} (?: [^"\\] | \\. | ""?(?!") )* \"{3,5}
+              | '{3}  (?: [^'] | ''?(?!') )* '{3,5}
+              | "(?: [^"\\\n] | \\[^\n] )*"
+              | '[^'\n]*' )
   | (?P<mark>   [\n\[\]{}=,.] )
-  | (?P<bare>   [^ \t\r\n\#"'\[\]{}=,.]++ )
+  | (?P<bare>   [^ \t\r\n\#"'\[\]{}=,.]+ )
   | (?P<stray>  . )
     """,
     re.VERBOSE | re.DOTALL,

@@ -30,8 +30,11 @@ def runtime_directory() -> str:
 
 
 def home() -> str:
-    """HOME if it is set to an absolute path, else what the user database says."""
+    """HOME if it is set to an absolute path, else what the user database says; empty, so the root, for nobody."""
     named = posix.environ.get(b"HOME", b"")
     if named.startswith(b"/"):
         return named.decode("utf-8", "surrogateescape")
-    return pwd.getpwuid(posix.getuid()).pw_dir
+    try:
+        return pwd.getpwuid(posix.getuid()).pw_dir
+    except KeyError:  # a user without an entry: nothing can be made there, and the error names the place
+        return ""

@@ -39,7 +39,7 @@ def test_sockets_are_private(loop: str) -> None:
             assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
 
 
-@pytest.mark.parametrize("above", [0o777, 0o775])
+@pytest.mark.parametrize("above", [0o777, pytest.param(0o775, marks=pytest.mark.root)])
 def test_directory_below_one_that_others_may_write_is_refused(tmp_path: Path, above: int) -> None:
     (tmp_path / "open").mkdir()
     os.chown(tmp_path / "open", -1, 65533 if above == 0o775 else os.getegid())

@@ -41,7 +41,13 @@ def test_home_that_is_none_is_asked_from_the_user_database(home: bytes) -> None:
     told = subprocess.run(
         [sys.executable, "-I", "-c", code], env={b"HOME": home}, capture_output=True, check=True
     )
-    assert told.stdout.decode().rstrip("\n") == pwd.getpwuid(os.getuid()).pw_dir
+    known = [entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid == os.getuid()]
+    assert told.stdout.decode().rstrip("\n") == (known or [""])[0]
+
+
+@pytest.mark.root
+def test_user_without_an_entry_has_a_directory_that_cannot_be_made() -> None:
+    assert found({b"HOME": b""}, "os.setuid(54321);") == b"/.local/state/mcpguard/run"
 
 
 def test_longest_socket_path_is_what_the_kernel_takes() -> None:
