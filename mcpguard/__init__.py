@@ -9,7 +9,8 @@ The rooms, and what each may know (imports point down)::
     protocol   MCP on the wire: framing, strict JSON, methods by era                pure
     policy     rules in, decisions out                                              pure
     audit      records and their chain                                              pure
-    identity   facts about a peer                                                   pure
+    identity   facts about a peer, and the name of what it runs                     pure
+    credentials  which part of an environment a server may see                      pure
     model      values that several rooms speak
     errors, limits
 
