@@ -54,6 +54,9 @@ class Verdict(enum.IntEnum):
     ALLOW = 2
 
 
+_NO_RULE = "built in"
+
+
 class Decision(msgspec.Struct, frozen=True):
     """A verdict and where it comes from.
 
@@ -68,8 +71,13 @@ class Decision(msgspec.Struct, frozen=True):
     verdict: Verdict = Verdict.DENY
     rule: str = "default"
     reason: str = "no rule allows it"
-    origin: str = "built in"
+    origin: str = _NO_RULE
     durable: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether no rule speaks of it: a denial by default, not by a rule that happens to be called so."""
+        return self.verdict is Verdict.DENY and self.origin == _NO_RULE
 
 
 class Mode(enum.Enum):

@@ -7,7 +7,6 @@ server -> gate. Nothing of the host's is read before all of it succeeded.
 from __future__ import annotations
 
 import os
-import socket
 import stat
 from typing import Final
 
@@ -26,10 +25,10 @@ from mcpguard.model import Side
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol.hello import Hello
 from mcpguard.system.descriptors import check_stdio, close_all
+from mcpguard.system.peercred import far_process
 
 REFUSED: Final = 5
 FAILED: Final = 125
-_SO_PEERCRED_BYTES: Final = 12
 
 
 class Admitted:
@@ -71,10 +70,8 @@ def check(lifeline: Lifeline, hello: Hello, own: frozenset[tuple[int, int] | str
 def evidence(facts: PeerFacts, stdin: int) -> dict[str, object]:
     """What the kernel says of the caller; where stdin is a socket, also which process made it."""
     found = facts.evidence()
-    if stat.S_ISSOCK(os.fstat(stdin).st_mode) and hasattr(socket, "SO_PEERCRED"):
-        with socket.socket(fileno=os.dup(stdin)) as sock:
-            raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _SO_PEERCRED_BYTES)
-        found["stdin_pid"] = int.from_bytes(raw[:4], "little", signed=True)
+    if stat.S_ISSOCK(os.fstat(stdin).st_mode):
+        found["stdin_pid"] = far_process(stdin)
     return found
 
 

@@ -5,8 +5,8 @@ Rule 2: commands are carried out in order. If a record cannot be written, no cal
 Rule 3: any exception is a bug in here or in the gate: it is logged, and both sides are closed.
 
 How a connection ends (the host's patience is the bound, see limits): the host's end of file, the shim's death or
-SIGTERM, the server's exit, a fatal line from either side, the daemon's own end. Each leads to `_ending`, which runs
-once.
+SIGTERM, the server's exit, a fatal line from either side, the daemon's own end. Each sets `_over` or ends the wait
+for the server, and `run` goes through the same steps to the end.
 """
 
 from __future__ import annotations

@@ -49,12 +49,7 @@ class Inlet:
         self._loop = loop
         self._received = received
         self._ended = ended
-        self._sock: socket.socket | None = None
-        if stat.S_ISSOCK(os.fstat(fd).st_mode):
-            self._sock = socket.socket(fileno=fd)
-            self._fd = fd
-        else:
-            self._fd = private_pipe(fd, writing=False)
+        self._sock, self._fd = _own(fd, writing=False)
         self._blocking = os.get_blocking(self._fd)
         self.watching = False
         self._open = True
@@ -127,12 +122,7 @@ class Outlet:
         self._loop = loop
         self._pressed = pressed
         self._broken = broken
-        self._sock: socket.socket | None = None
-        if stat.S_ISSOCK(os.fstat(fd).st_mode):
-            self._sock = socket.socket(fileno=fd)
-            self._fd = fd
-        else:
-            self._fd = private_pipe(fd, writing=True)
+        self._sock, self._fd = _own(fd, writing=True)
         self._blocking = os.get_blocking(self._fd)
         self._kept: list[bytes | memoryview] = []
         self._size = 0
@@ -242,6 +232,13 @@ class Outlet:
     def _settle(self) -> None:
         if self._emptied is not None:
             self._emptied.set()
+
+
+def _own(fd: int, *, writing: bool) -> tuple[socket.socket | None, int]:
+    """Take over a descriptor: the socket if it is one, and the descriptor to watch."""
+    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return socket.socket(fileno=fd), fd
+    return None, private_pipe(fd, writing=writing)
 
 
 def _restore(sock: socket.socket | None, blocking: bool) -> None:

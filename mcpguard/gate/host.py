@@ -29,7 +29,6 @@ again; below, encoding is as fast."""
 _REQUEST: Final = Shape.REQUEST
 _TOOL: Final = Kind.TOOL
 _MODERN: Final = Era.MODERN
-_HOST: Final = Side.HOST
 _SERVER: Final = Side.SERVER
 _CAPABILITY_OF: Final = {
     "sampling": "sampling/createMessage",
@@ -140,12 +139,12 @@ class HostSide(Half):
             call.augmented = params is not None and "task" in params
             self._forward(message, call, ruling, b"" if edited else line)
             return
-        if method.kind is Kind.LIST:
+        if kind is Kind.LIST:
             call.listing, turned = state.listing.request(method, params)
             edited = edited or turned
-        elif method.kind is Kind.LISTEN and self._listen(call, params or {}):
+        elif kind is Kind.LISTEN and self._listen(call, params or {}):
             return
-        elif method.kind is Kind.HANDSHAKE and state.era is Era.LEGACY:
+        elif kind is Kind.HANDSHAKE and state.era is Era.LEGACY:
             self._initialize(params or {})
             edited = True
         self._forward(message, call, ruling, b"" if edited else line)
@@ -155,8 +154,7 @@ class HostSide(Half):
         out = state.out
         number = state.calls.add(call)
         params: Json = message.get("params")
-        arguments = params.get("arguments") if call.method.kind is _TOOL else params
-        out.records.append(state.ledger.decided(number, ruling.tail, arguments))
+        out.records.append(state.ledger.decided(number, ruling.tail, _judged_part(call, params)))
         if ruling.decision.durable:
             out.durable = True
         state.counts["allowed"] += 1
@@ -168,9 +166,8 @@ class HostSide(Half):
     def _deny(self, call: Call, ruling: Ruling, params: JsonObject | None) -> None:
         state = self._state
         state.counts["denied"] += 1
-        arguments = params.get("arguments") if params and call.method.kind is Kind.TOOL else params
-        state.out.records.append(state.ledger.decided(0, ruling.tail, arguments))
-        if call.method.kind is Kind.TOOL:
+        state.out.records.append(state.ledger.decided(0, ruling.tail, _judged_part(call, params)))
+        if call.method.kind is _TOOL:
             refusal = refusals.tool(call.ident, call.target, state.name, ruling.decision, state.speaking)
         else:
             refusal = refusals.method(call.ident, call.method.name, state.name, ruling.decision)
@@ -367,6 +364,11 @@ class _AnsweredError(Exception):
 _MODERN_ONLY: Final = frozenset(methods.REQUESTS[Era.MODERN, Side.HOST]) - frozenset(
     methods.REQUESTS[Era.LEGACY, Side.HOST]
 )
+
+
+def _judged_part(call: Call, params: Json) -> Json:
+    """What the record of a decision gives the digest of: the arguments of a tool, else all params."""
+    return params.get("arguments") if params and call.method.kind is _TOOL else params
 
 
 def renumbered(message: JsonObject, ident: MessageId, line: bytes) -> bytes:

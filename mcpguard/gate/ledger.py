@@ -6,8 +6,6 @@ format operation.
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 from mcpguard import limits
 from mcpguard.audit import record
 from mcpguard.gate.pending import Call
@@ -15,7 +13,6 @@ from mcpguard.model import Decision, Json, Side, Verdict
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol.strict import encode_raw
 
-_NO_RULE = Decision().origin
 _PASSED = Decision(Verdict.ALLOW, "protocol", "part of every connection", "built in")
 _UNKNOWN = Decision(Verdict.DENY, "protocol", "no such method here", "built in")
 
@@ -48,7 +45,7 @@ class Ledger:
 
     def __init__(self, snapshot: Snapshot, prefix: bytes, key: bytes) -> None:
         self._prefix = prefix
-        self._hash = blake2b(key=key, digest_size=record.DIGEST_BYTES)
+        self._hash = record.keyed(key)
         self.tools: dict[str, Ruling] = {}
         self.change(snapshot)
 
@@ -76,9 +73,7 @@ class Ledger:
 
     def unless_denied(self, method: str) -> Ruling:
         """The ruling on what passes unless a rule speaks of it: tasks follow the call that made them."""
-        decision = self.snapshot.method(method)
-        silent = decision.verdict is Verdict.DENY and decision.origin == _NO_RULE
-        return self.passed(method) if silent else self.method(method)
+        return self.passed(method) if self.snapshot.method(method).silent else self.method(method)
 
     def passed(self, method: str, side: Side = Side.HOST) -> Ruling:
         """The ruling on what belongs to every connection: handshake, ping, lists."""
@@ -93,9 +88,7 @@ class Ledger:
         if arguments is None:
             return record.call(self._prefix, number, tail, None, 0)
         encoded = encode_raw(arguments)
-        hashed = self._hash.copy()
-        hashed.update(encoded)
-        return record.call(self._prefix, number, tail, hashed.hexdigest().encode(), len(encoded))
+        return record.call(self._prefix, number, tail, record.digest(self._hash, encoded), len(encoded))
 
     def settled(self, call: Call, status: bytes, now: int, size: int) -> bytes:
         """The record of how a forwarded request ended; `size` of the answer in bytes."""

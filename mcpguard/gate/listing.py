@@ -13,8 +13,9 @@ from collections import Counter
 from typing import Final
 
 from mcpguard import limits
+from mcpguard.gate.bounded import remember
 from mcpguard.gate.pending import Chain
-from mcpguard.model import Era, Json, JsonObject
+from mcpguard.model import Era, Json, JsonObject, Verdict
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol import views
 from mcpguard.protocol.methods import Method
@@ -131,9 +132,7 @@ class Listing:
             chain.cursors.add(real)
             self._minted += 1
             minted = f"page-{self._minted}"
-            if len(self._cursors) >= _CURSORS:
-                del self._cursors[next(iter(self._cursors))]
-            self._cursors[minted] = (method.holds, chain, real)
+            remember(self._cursors, minted, (method.holds, chain, real), _CURSORS)
             result["nextCursor"] = minted
             page.edited = True
 
@@ -153,7 +152,7 @@ def _usable(snapshot: Snapshot, holds: str, name: str) -> bool:
     if snapshot.observing:
         return True
     decision = snapshot.tool(name) if holds == "tools" else snapshot.method(_GATE_OF[holds])
-    return decision.verdict.name == "ALLOW"
+    return decision.verdict is Verdict.ALLOW
 
 
 def _revocable(result: JsonObject) -> bool:

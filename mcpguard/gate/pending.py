@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from mcpguard import limits
+from mcpguard.gate.bounded import remember
 from mcpguard.model import Json, JsonObject, MessageId
 from mcpguard.protocol.methods import Method
 from mcpguard.protocol.strict import Refused
@@ -131,9 +132,7 @@ class Pending:
     def cancel(self, call: Call) -> None:
         """Forget a call whose owner no longer wants the answer; a late one is recognised as late."""
         self.take(call.number)
-        if len(self._late) >= limits.ANSWERED:
-            del self._late[next(iter(self._late))]
-        self._late[call.number] = None
+        remember(self._late, call.number, None, limits.ANSWERED)
 
     def late(self, number: Json) -> bool:
         """Whether this answers a cancelled call; true once."""

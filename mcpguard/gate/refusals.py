@@ -9,12 +9,10 @@ from __future__ import annotations
 from mcpguard.model import Decision, Era, MessageId, Side
 from mcpguard.protocol import jsonrpc
 
-_NO_RULE = Decision().origin
-
 
 def tool(ident: MessageId, name: str, server: str, decision: Decision, era: Era) -> bytes:
     """A denied tool: named by its rule where a rule forbids it, unknown where nothing allows it."""
-    if decision.origin == _NO_RULE:
+    if decision.silent:
         return jsonrpc.error_line(ident, jsonrpc.INVALID_PARAMS, f"Unknown tool: {name}")
     text = (
         f'mcpguard refused this call: rule "{decision.rule}" ({decision.origin}) does not let it use the tool '

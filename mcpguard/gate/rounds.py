@@ -8,9 +8,9 @@ Rule 3: every embedded request is judged like one on the wire.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any
 
 from mcpguard import limits
+from mcpguard.gate.bounded import remember
 from mcpguard.model import Json, JsonObject
 from mcpguard.protocol.methods import EMBEDDED
 from mcpguard.protocol.strict import Refused, encode_raw
@@ -63,20 +63,14 @@ class Rounds:
         rounds = self._asked.get(bound, 0) + 1
         if rounds > limits.ROUNDS:
             return f"the server asked back more than {limits.ROUNDS} times for one call"
-        _remember(self._asked, bound, rounds)
+        remember(self._asked, bound, rounds, limits.STATES)
         if state is not None:
-            _remember(self._states, (state, bound), None)
+            remember(self._states, (state, bound), None, limits.STATES)
         return ""
 
     def completed(self, bound: bytes) -> None:
         """The call ended; another one like it starts counting afresh."""
         self._asked.pop(bound, None)
-
-
-def _remember(table: dict[Any, Any], key: object, value: object) -> None:
-    if key not in table and len(table) >= limits.STATES:
-        del table[next(iter(table))]
-    table[key] = value
 
 
 def requests_fault(requests: Json, capabilities: JsonObject) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mcpguard import limits
+from mcpguard.gate.bounded import remember
 from mcpguard.gate.ledger import Ledger
 from mcpguard.gate.listing import Listing
 from mcpguard.gate.outbox import Outbox
@@ -107,13 +108,9 @@ class State:
     def remember_task(self, task: Json, call: Call | None = None) -> None:
         """Note a task id that was given, and keep the progress of the host's call that made the task alive."""
         if type(task) is str:
-            if len(self.tasks) >= limits.TASKS:
-                del self.tasks[next(iter(self.tasks))]
-            self.tasks[task] = None
+            remember(self.tasks, task, None, limits.TASKS)
         if call is not None and call.token is not None:
-            if len(self.loose) >= limits.TASKS:
-                del self.loose[next(iter(self.loose))]
-            self.loose[call.number] = call
+            remember(self.loose, call.number, call, limits.TASKS)
 
     def granted(self, method: str) -> bool:
         """Whether policy lets a gated method pass now."""

@@ -166,10 +166,10 @@ def test_a_member_is_never_written_twice(name):
 
 
 def test_digest_depends_on_key_and_data():
-    assert record.digest(b"k" * 32, b"{}") == record.digest(b"k" * 32, b"{}")
-    assert record.digest(b"k" * 32, b"{}") != record.digest(b"j" * 32, b"{}")
-    assert record.digest(b"k" * 32, b"{}") != record.digest(b"k" * 32, b"[]")
-    assert len(record.digest(b"k" * 32, b"")) == 2 * record.DIGEST_BYTES
+    assert record.digest(record.keyed(b"k" * 32), b"{}") == record.digest(record.keyed(b"k" * 32), b"{}")
+    assert record.digest(record.keyed(b"k" * 32), b"{}") != record.digest(record.keyed(b"j" * 32), b"{}")
+    assert record.digest(record.keyed(b"k" * 32), b"{}") != record.digest(record.keyed(b"k" * 32), b"[]")
+    assert len(record.digest(record.keyed(b"k" * 32), b"")) == 2 * record.DIGEST_BYTES
 
 
 HEAD = b'{"v":1,"seq":1,"prev":"%b",%b' % (b"0" * 64, STAMP)
@@ -226,4 +226,4 @@ def test_cost_of_an_outcome(benchmark):
 
 
 def test_cost_of_a_digest(benchmark):
-    benchmark(record.digest, b"k" * 32, b"x" * 100)
+    benchmark(record.digest, record.keyed(b"k" * 32), b"x" * 100)
