@@ -6,6 +6,7 @@
     +- ConfigError             the operator's text is wrong: file, line, key
     +- ProtocolError           bytes that MCP does not allow; raised by the protocol room only
     +- PeerError               who connected cannot be told, is somebody else, or is gone
+    +- TrustError              a signature, manifest, key, pin or enrolment is not acceptable; nothing runs
     +- UpstreamError           the server did not start, or cannot be reached; carries the exit code
     +- JournalError            the audit log cannot be written or read
     +- DaemonError             the daemon is not there, or is another version
@@ -51,6 +52,10 @@ class ProtocolError(GuardError):
 
 class PeerError(GuardError):
     """The process at the other end of a socket or descriptor is not acceptable."""
+
+
+class TrustError(GuardError):
+    """A signature, manifest, key, trust file, pin or enrolment is not acceptable, so nothing runs."""
 
 
 class UpstreamError(GuardError):

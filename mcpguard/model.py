@@ -80,6 +80,40 @@ class Decision(msgspec.Struct, frozen=True):
         return self.verdict is Verdict.DENY and self.origin == _NO_RULE
 
 
+class Grade(enum.IntEnum):
+    """How much the evidence about a host is worth; the zero value is the least.
+
+    G0 its user id; G1 a live, pinned process in our user, pid and mount namespaces; G2 the same process holds both
+    ends of the stdio and is the direct parent; G3 its executable is beyond the user's reach and bears no sign of
+    injection; G4 the system enforces a label on it.
+    """
+
+    G0 = 0
+    G1 = 1
+    G2 = 2
+    G3 = 3
+    G4 = 4
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who is on the host's side of a connection, as policy sees it.
+
+    Attributes:
+        principals: `any`, and `host:NAME` for an enrolled host.
+        grade: What the evidence is worth.
+        unit: systemd unit, from its control group; empty if it is in none.
+        label: Security label that the system enforces; empty if it has none.
+        ancestors: Paths of the executables above the host, nearest first, the host's own first of all. Evidence
+            for refusing, never for allowing.
+    """
+
+    principals: tuple[str, ...] = ("any",)
+    grade: Grade = Grade.G0
+    unit: str = ""
+    label: str = ""
+    ancestors: tuple[str, ...] = ()
+
+
 class Mode(enum.Enum):
     """ENFORCE: verdicts bind. OBSERVE: verdicts are recorded and nothing is refused by policy."""
 

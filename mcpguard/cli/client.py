@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from mcpguard import limits
-from mcpguard.errors import ConfigError, DaemonError, PeerError
+from mcpguard.cli import shim
+from mcpguard.errors import ConfigError, DaemonError, PeerError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.system import paths
 from mcpguard.system.peercred import require_user
@@ -24,6 +25,7 @@ def request(content: JsonObject) -> JsonObject:
     Raises:
         DaemonError: No daemon runs, it belongs to somebody else, or it refused; `hint` says what to do.
         ConfigError: It refused a policy; nothing was applied.
+        TrustError: It refused a signature, a manifest or an enrolment; nothing was stored.
     """
     try:
         reply = msgspec.json.decode(_exchange(msgspec.json.encode(content) + b"\n"), type=dict[str, Any])
@@ -39,7 +41,21 @@ def request(content: JsonObject) -> JsonObject:
         return reply
     if reply.get("code") == "config":
         raise ConfigError(reply["error"], file=str(content.get("source", "policy")))
+    if reply.get("code") == "trust":
+        raise TrustError(str(reply["error"]))
     raise DaemonError(str(reply.get("error", "the daemon refused")))
+
+
+def ensure() -> None:
+    """Start the daemon if it does not run.
+
+    Raises:
+        DaemonError: It does not start.
+    """
+    try:
+        shim.connect().close()
+    except shim.Failed as failed:
+        raise DaemonError(failed.sentence) from failed
 
 
 def running() -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from mcpguard import __version__
-from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError
+from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, TrustError
 
 FAILED, USAGE, NOT_RUNNING, REFUSED, CONFIG = 1, 2, 3, 5, 6
 
@@ -18,8 +18,14 @@ VERBS: Final = {
     "run": "start an MCP server behind mcpguard (what hosts call)",
     "demo": "see it work: a real server, a real client, a dozen lines",
     "status": "daemon, connections, calls allowed and denied",
+    "host": "trust, list, show and forget agent hosts",
+    "server": "register, pin, verify and compare MCP servers",
     "policy": "check, apply, show and explain policy",
     "audit": "read and verify the audit log",
+    "key": "signing keys of yours",
+    "trust": "whose signatures count",
+    "sign": "sign a manifest",
+    "verify": "check a signed manifest",
     "proxy": "listen on a Unix socket, one guarded server for each connection",
     "daemon": "start, stop, and the log of the daemon",
     "completion": "completion script for bash, zsh or fish",
@@ -78,7 +84,7 @@ def exit_code(error: GuardError) -> int:
             return CONFIG
         case DaemonError():
             return NOT_RUNNING if "not running" in error.message else FAILED
-        case PeerError():
+        case PeerError() | TrustError():
             return REFUSED
         case _:
             return FAILED

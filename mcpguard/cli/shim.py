@@ -62,7 +62,9 @@ _KEPT = frozenset(
 )
 
 
-class _Failed(Exception):
+class Failed(Exception):
+    """No session: the exit code, and the sentence that says why."""
+
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
             posix.write(1, USAGE.encode())
             return 0
         code = _session(request)
-    except _Failed as failed:
+    except Failed as failed:
         _tell(failed.sentence)
         if failed.code != USAGE_ERROR:
             _answer_first(failed.sentence)
@@ -114,7 +116,7 @@ def _parse(arguments: list[str]) -> tuple[bytes, bytes, list[bytes]] | None:
             option, equals, value = word.partition("=")
             if not equals:
                 if place == len(arguments):
-                    raise _Failed(USAGE_ERROR, f"{option} needs a value; see: mcpguard run --help")
+                    raise Failed(USAGE_ERROR, f"{option} needs a value; see: mcpguard run --help")
                 value = arguments[place]
                 place += 1
             if option == "--name":
@@ -123,14 +125,14 @@ def _parse(arguments: list[str]) -> tuple[bytes, bytes, list[bytes]] | None:
                 kind = b"connect"
                 words = [value]
         elif word.startswith("-"):
-            raise _Failed(USAGE_ERROR, f"unknown option {word}; see: mcpguard run --help")
+            raise Failed(USAGE_ERROR, f"unknown option {word}; see: mcpguard run --help")
         else:
             kind = kind or b"name"
             words.append(word)
     if not words or not words[0]:
-        raise _Failed(USAGE_ERROR, "which server? see: mcpguard run --help")
+        raise Failed(USAGE_ERROR, "which server? see: mcpguard run --help")
     if (kind == b"name" and "--" in arguments) or (kind and len(words) != 1):
-        raise _Failed(USAGE_ERROR, "put -- before the server's command: mcpguard run -- COMMAND...")
+        raise Failed(USAGE_ERROR, "put -- before the server's command: mcpguard run -- COMMAND...")
     return kind or b"command", name, [_bytes(word) for word in words]
 
 
@@ -141,11 +143,16 @@ def _bytes(text: str) -> bytes:
 # --- reaching the daemon -----------------------------------------------------------------------------------
 
 
-def _connect() -> _socket.socket:
+def connect() -> _socket.socket:
+    """A connection to the daemon's run.sock; starts a daemon if none runs.
+
+    Raises:
+        Failed: There is none, and none can be started.
+    """
     directory = runtime_directory()
     path = directory + "/run.sock"
     if len(_bytes(path)) > MAX_SOCKET_PATH:
-        raise _Failed(
+        raise Failed(
             FAILED, f"the socket path {path} is too long; set MCPGUARD_RUNTIME_DIR to a shorter directory"
         )
     sock = _attempt(path)
@@ -165,9 +172,7 @@ def _connect() -> _socket.socket:
             break
         pause = min(pause * 1.5, 0.05)
     words = _last_words(directory)
-    raise _Failed(
-        FAILED, f"the mcpguard daemon does not start ({words}); see why with: mcpguard daemon start"
-    )
+    raise Failed(FAILED, f"the mcpguard daemon does not start ({words}); see why with: mcpguard daemon start")
 
 
 def _attempt(path: str) -> _socket.socket | None:
@@ -179,13 +184,13 @@ def _attempt(path: str) -> _socket.socket | None:
         sock.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
             return None
-        raise _Failed(FAILED, f"cannot reach the mcpguard daemon at {path}: {error.strerror}") from None
+        raise Failed(FAILED, f"cannot reach the mcpguard daemon at {path}: {error.strerror}") from None
     if sys.platform == "linux":
         uid = int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)[4:8], sys.byteorder)
     else:
         uid = int.from_bytes(sock.getsockopt(0, 1, 76)[4:8], sys.byteorder)
     if uid != posix.getuid():
-        raise _Failed(FAILED, f"{path} belongs to uid {uid}, not to you: not handing anything over")
+        raise Failed(FAILED, f"{path} belongs to uid {uid}, not to you: not handing anything over")
     return sock
 
 
@@ -195,12 +200,12 @@ def _start_daemon(directory: str) -> int:
         _make(directory)
     except OSError as error:
         why = f"cannot make {directory}: {error.strerror}"
-        raise _Failed(FAILED, f"{why}; set MCPGUARD_RUNTIME_DIR to a directory of yours") from None
+        raise Failed(FAILED, f"{why}; set MCPGUARD_RUNTIME_DIR to a directory of yours") from None
     try:
         reader, writer = posix.pipe()
         child = posix.fork()
     except OSError as error:
-        raise _Failed(FAILED, f"cannot start the mcpguard daemon: {error.strerror}") from None
+        raise Failed(FAILED, f"cannot start the mcpguard daemon: {error.strerror}") from None
     if child:
         posix.close(writer)
         posix.waitpid(child, 0)
@@ -272,11 +277,11 @@ def _session(request: tuple[bytes, bytes, list[bytes]]) -> int:
     if words[0] == b"refuse":
         raise _refusal(greeting)
     if len(words) != 4 or words[0] != b"mcpguard":
-        raise _Failed(FAILED, "what listens there is not the mcpguard daemon; look with: mcpguard status")
+        raise Failed(FAILED, "what listens there is not the mcpguard daemon; look with: mcpguard status")
     theirs = words[2].decode("utf-8", "replace")
     if words[1] != b"1" or theirs != __version__:
         versions = f"the running daemon is mcpguard {theirs} and this is {__version__}"
-        raise _Failed(FAILED, f"{versions}; end it with: mcpguard daemon stop")
+        raise Failed(FAILED, f"{versions}; end it with: mcpguard daemon stop")
     _send(sock, request, words[3])
     return _wait(sock, buffer)
 
@@ -284,14 +289,14 @@ def _session(request: tuple[bytes, bytes, list[bytes]]) -> int:
 def _greeted() -> "tuple[_socket.socket, _Lines, bytes]":
     """A connection and the daemon's first line. A daemon that is just ending hangs up; the next one will not."""
     for _ in range(_ATTEMPTS):
-        sock = _connect()
+        sock = connect()
         buffer = _Lines(sock)
         greeting = buffer.line(_START_SECONDS)
         if greeting:
             return sock, buffer, greeting
         if greeting is None:
             break
-    raise _Failed(FAILED, "the mcpguard daemon does not answer; look with: mcpguard status")
+    raise Failed(FAILED, "the mcpguard daemon does not answer; look with: mcpguard status")
 
 
 def _habits() -> bytes:
@@ -307,7 +312,7 @@ def _send(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]], nonce
     try:
         cwd = posix.getcwdb()
     except OSError:
-        raise _Failed(FAILED, "the working directory is gone; change to one that exists") from None
+        raise Failed(FAILED, "the working directory is gone; change to one that exists") from None
     env = [k + b"=" + v for k, v in posix.environ.items()]
     head = [b"run1", __version__.encode(), nonce, kind, name, cwd, _habits(), b"%d" % len(argv)]
     body = b"\0".join([*head, *argv, *env])
@@ -319,7 +324,7 @@ def _send(sock: _socket.socket, request: tuple[bytes, bytes, list[bytes]], nonce
     except (BrokenPipeError, ConnectionResetError):
         pass  # the daemon has said why, which the next read tells
     except OSError as error:
-        raise _Failed(FAILED, f"cannot hand over to the daemon: {error.strerror}") from None
+        raise Failed(FAILED, f"cannot hand over to the daemon: {error.strerror}") from None
 
 
 def _wait(sock: _socket.socket, buffer: "_Lines") -> int:
@@ -353,12 +358,12 @@ def _wait(sock: _socket.socket, buffer: "_Lines") -> int:
             _tell("the mcpguard daemon is gone; the connection is closed and nothing was let through")
             return LOST
         else:
-            raise _Failed(FAILED, "the mcpguard daemon went away before the server was started")
+            raise Failed(FAILED, "the mcpguard daemon went away before the server was started")
 
 
-def _refusal(line: bytes) -> _Failed:
+def _refusal(line: bytes) -> Failed:
     _, code, sentence = line.split(b" ", 2)
-    return _Failed(int(code), sentence.decode("utf-8", "replace"))
+    return Failed(int(code), sentence.decode("utf-8", "replace"))
 
 
 class _Lines:

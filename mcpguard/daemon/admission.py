@@ -21,7 +21,7 @@ from mcpguard.errors import GuardError, PeerError, UpstreamError
 from mcpguard.gate.gate import Gate
 from mcpguard.identity.facts import PeerFacts
 from mcpguard.identity.naming import server_name
-from mcpguard.model import Side
+from mcpguard.model import Grade, Side
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol.hello import Hello
 from mcpguard.system.descriptors import check_stdio, close_all
@@ -69,7 +69,7 @@ def check(lifeline: Lifeline, hello: Hello, own: frozenset[tuple[int, int] | str
 
 def evidence(facts: PeerFacts, stdin: int) -> dict[str, object]:
     """What the kernel says of the caller; where stdin is a socket, also which process made it."""
-    found = facts.evidence()
+    found: dict[str, object] = {"uid": facts.uid, "pid": facts.pid, "grade": Grade.G0.name}
     if stat.S_ISSOCK(os.fstat(stdin).st_mode):
         found["stdin_pid"] = far_process(stdin)
     return found

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from mcpguard import limits
-from mcpguard.errors import ConfigError, GuardError, ProtocolError
+from mcpguard.errors import ConfigError, GuardError, ProtocolError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
 from mcpguard.system.peercred import attest, require_namespaces, require_user
@@ -76,5 +76,7 @@ def _reply(line: bytes, verbs: dict[str, Callable[[control.Request], JsonObject]
         return control.reply({"ok": True, **verb(request)})
     except ConfigError as error:
         return control.failure("config", error.sentence())
+    except TrustError as error:
+        return control.failure("trust", error.sentence())
     except GuardError as error:
         return control.failure("failed", error.sentence())

@@ -14,16 +14,21 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the command line asks of the daemon.
 
     Attributes:
-        verb: `status`, `policy-apply`, `stop`.
+        verb: `status`, `stop`, `policy-apply`, `hosts`, `host-trust`, `host-forget`, `trust`, `trust-put`,
+            `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`.
         v: Version of this wire.
-        source: For `policy-apply`, where the text comes from, for people.
-        text: For `policy-apply`, the policy.
+        source: Where the text comes from, for people.
+        text: The policy, the enrolment or the signed envelope that is put.
+        name: The host or server that is meant.
+        definitions: For `server-put`, the definitions whose digests the manifest pins, as JSON text.
     """
 
     verb: str
     v: int = WIRE
     source: str = ""
     text: str = ""
+    name: str = ""
+    definitions: str = ""
 
 
 _requests = msgspec.json.Decoder(Request)

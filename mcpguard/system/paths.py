@@ -44,6 +44,31 @@ def policy_dir() -> Path:
     return state_dir() / "policy"
 
 
+def hosts_dir() -> Path:
+    """The enrolled hosts."""
+    return state_dir() / "hosts"
+
+
+def trust_dir() -> Path:
+    """Whose signatures count, what was revoked, and which versions were seen."""
+    return state_dir() / "trust"
+
+
+def keys_dir() -> Path:
+    """Private signing keys, encrypted."""
+    return state_dir() / "keys"
+
+
+def servers_dir() -> Path:
+    """The registered servers: their manifests and definitions."""
+    return state_dir() / "servers"
+
+
+def store_dir() -> Path:
+    """Installed package trees that servers run from."""
+    return state_dir() / "store"
+
+
 def daemon_log() -> Path:
     """What a daemon that was started on demand has to say to a developer."""
     return state_dir() / "daemon.log"

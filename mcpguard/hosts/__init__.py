@@ -1,0 +1,1 @@
+"""What is known of agent hosts, as data. Pure."""

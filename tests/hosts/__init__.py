@@ -1,0 +1,1 @@
+"""What is known of agent hosts stays true to its sources."""
