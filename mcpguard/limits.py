@@ -122,3 +122,9 @@ AUDIT_BACKLOG_BYTES: Final = 4 * MIB
 """Records of answers that wait for a disk that cannot be written; beyond it the oldest are dropped and counted."""
 SYNC_SECONDS: Final = 0.05
 """Records reach stable storage at most this much later, unless policy says `durable`."""
+
+# --- what runs ------------------------------------------------------------------------------------------
+EXECUTABLE_BYTES: Final = 512 * MIB
+"""Largest executable that is hashed."""
+SHELF_FILES: Final = 64
+"""Executables that the daemon keeps open under a lease, so that they need not be hashed at each start."""

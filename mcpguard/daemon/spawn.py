@@ -314,12 +314,14 @@ class Spawner:
 
     async def spawn(
         self, *, argv: Sequence[bytes], env: Sequence[bytes], cwd: bytes, stdin: int, stdout: int, stderr: int,
-        habits: Sequence[int] = PLAIN,
+        habits: Sequence[int] = PLAIN, image: int = -1,
     ) -> Child:  # fmt: skip
         """Start a server with exactly this environment (`K=V`), in a process group of its own.
 
         `argv[0]` is looked up in the PATH of `env`, as a shell would; with a slash it is relative to `cwd`.
         `habits` are its umask, soft limit of open files and of core size in bytes (-1: as high as may be).
+        `image` is the opened file to execute in place of what stands at `argv[0]`; no script, as its interpreter
+        could not open it.
         Owner: the descriptors stay the caller's, who closes them afterwards.
 
         Raises:
@@ -327,7 +329,8 @@ class Spawner:
                 125: something failed before that.
             ValueError: `argv` is empty, a field has a NUL, or `env` an entry without name or the same twice.
         """
-        child = await self._beget([stdin, stdout, stderr], _encode(argv, env, cwd, habits))
+        passed = [stdin, stdout, stderr] if image < 0 else [stdin, stdout, stderr, image]
+        child = await self._beget(passed, _encode(argv, env, cwd, habits))
         try:
             async with asyncio.timeout(START_SECONDS):
                 stage, number = await asyncio.shield(child._started)
@@ -395,7 +398,7 @@ class Spawner:
             raise _failure("the process that starts servers does not start", "see mcpguard daemon logs")
         return zygote
 
-    async def _beget(self, stdio: list[int], spec: bytes) -> Child:
+    async def _beget(self, passed: list[int], spec: bytes) -> Child:
         """Get a session warden that has its specification, or is about to read it."""
         for _ in range(ATTEMPTS):
             async with self._asking:
@@ -405,19 +408,19 @@ class Spawner:
                 self._unborn.add(child)
                 child._control.write(spec)
                 try:
-                    if await self._born(child, theirs, stdio):
+                    if await self._born(child, theirs, passed):
                         return child
                 except BaseException:
                     child._control.close()
                     raise
         raise _failure("the process that starts servers does not answer", "see mcpguard daemon logs")
 
-    async def _born(self, child: Child, theirs: socket.socket, stdio: list[int]) -> bool:
+    async def _born(self, child: Child, theirs: socket.socket, passed: list[int]) -> bool:
         """Ask for a warden; False if none has come of it and none will."""
         zygote = child._zygote
         with theirs, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ZYGOTE_SECONDS):
-                await zygote.ask([theirs.fileno(), *stdio])
+                await zygote.ask([theirs.fileno(), *passed])
         await _within(ZYGOTE_SECONDS, child._born)
         if child._born.done() and child._born.result():
             return True

@@ -12,8 +12,8 @@ Rule 1. Every process of a tree has an ancestor that adopts its orphans and that
 Rule 2. Whoever is to be killed is stopped first, with its group, so that it can neither fork nor reap.
 Rule 3. Nothing here waits for a server, and nothing gives up while a process is left.
 
-To the zygote: one byte with four descriptors (control, stdin, stdout, stderr). From it: `ready SUBREAPER`
-once, then `ended PID` when a session warden and all that it left behind are gone.
+To the zygote: one byte with four descriptors (control, stdin, stdout, stderr), or a fifth, the opened file to
+execute. From it: `ready SUBREAPER` once, then `ended PID` when a warden and all that it left behind are gone.
 To a session warden: first a specification (see `parse_spec`), then lines `end`, `term`, `kill`, `signal N`;
 end of file means `term`. From it: `warden PID`, then `started PID` or `failed STAGE ERRNO`, `exit N`, `gone`.
 
@@ -267,14 +267,14 @@ def become(spec: "Spec", stdio: list[int], parent: int, report: int) -> None:
         if posix.getppid() != parent:  # it died before the line above
             _exit(127)
         restore_signals()
-        for target, source in enumerate(stdio):
+        for target, source in enumerate(stdio[:3]):
             posix.dup2(source, target)
-        close_others(report)
+        close_others(report, *stdio[3:])
         stage = b"chdir"
         posix.chdir(cwd)
         stage = b"exec"
         adopt(habits)
-        execute(argv, env)
+        posix.execve(stdio[3], argv, env) if stdio[3:] else execute(argv, env)
     except OSError as error:
         posix.write(report, b"%s %d" % (stage, error.errno or 0))
     finally:
@@ -533,13 +533,13 @@ class Zygote:
         """Take one request, or the daemon's end."""
         byte, fds = b"", list[int]()
         with QUIET:
-            byte, extra, _, _ = self.sock.recvmsg(1, _socket.CMSG_SPACE(16), CLOEXEC)
+            byte, extra, _, _ = self.sock.recvmsg(1, _socket.CMSG_SPACE(20), CLOEXEC)
             fds = [fd for _, _, data in extra for fd in memoryview(data).cast("i").tolist()]
         if not byte:
             self.open = False
             self.give_up_at = time.monotonic() + WARDEN_SECONDS
             self.poller.unregister(self.sock.fileno())
-        elif len(fds) == 4:
+        elif 4 <= len(fds) <= 5:
             self.fork(fds[0], fds[1:])
         for fd in fds:
             posix.close(fd)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -765,3 +766,36 @@ def test_server_has_the_umask_and_limits_of_its_host() -> None:
         assert text.split() == [b"0027", b"77", b"2"]  # core size in blocks of 512 bytes
 
     run(story)
+
+
+def test_the_passed_image_runs_although_its_name_leads_elsewhere_by_then(tmp_path):
+    """Security case 61: what is executed is what was opened."""
+    name = tmp_path / "program"
+    name.symlink_to(shutil.which("true"))
+    image = os.open(name, os.O_RDONLY)
+    name.unlink()
+    name.symlink_to(shutil.which("false"))
+    null = os.open("/dev/null", os.O_RDWR)
+    codes = []
+
+    async def story() -> None:
+        spawner = Spawner()
+        await spawner.start()
+        for passed in (image, -1):
+            child = await spawner.spawn(
+                argv=[os.fsencode(name)],
+                env=[PATH],
+                cwd=b"/",
+                stdin=null,
+                stdout=null,
+                stderr=null,
+                image=passed,
+            )
+            codes.append(await child.wait())
+            await child.gone()
+        await spawner.close()
+
+    run(story)
+    os.close(image)
+    os.close(null)
+    assert codes == [0, 1]
