@@ -6,9 +6,10 @@ Rule 2: the order of members and the spelling of numbers change no digest; any o
 
 Form `mcpguard-definition-v1`: SHA-256 of the RFC 8785 form. That form holds numbers as IEEE doubles, so integers
 beyond 2^53 - 1 do not fit. They are written as strings of their decimal digits; then a newline follows, and the
-sorted list of the JSON Pointers (RFC 6901) of those strings, itself in RFC 8785 form. No RFC 8785 form has a newline in it,
-so a definition with such an integer shares its digest neither with one that has the string there, nor with one that
-has a double of the same value. Where there is no such integer, any RFC 8785 implementation computes the same digest.
+sorted list of the JSON Pointers (RFC 6901) of those strings, itself in RFC 8785 form. No RFC 8785 form has a
+newline in it, so a definition with such an integer shares its digest neither with one that has the string there,
+nor with one that has a double of the same value. Where there is no such integer, any RFC 8785 implementation
+computes the same digest.
 
 Cost: 85 us for a tool of 940 bytes (CPython 3.11, 2-core virtual machine).
 
@@ -143,7 +144,8 @@ def skeleton(name: str) -> str:
 
     Compatibility form (NFKC) with case folded; without accents, without what cannot be seen, and without separators
     (`read_file`, `read-file`, `readFile` are one); Cyrillic and Greek letters and digits as the Latin letter that
-    they look like, `rn` as `m`. It errs on the side of alike: it serves to warn, and never to take one name for another.
+    they look like, `rn` as `m`. It errs on the side of alike: it serves to warn, and never to take one name for
+    another.
 
     Source: the idea of a skeleton is that of Unicode UTS 39, section 4; the table is a small part of its
     confusables.txt, the letters that can stand in an otherwise Latin name.
