@@ -128,3 +128,25 @@ EXECUTABLE_BYTES: Final = 512 * MIB
 """Largest executable that is hashed."""
 SHELF_FILES: Final = 64
 """Executables that the daemon keeps open under a lease, so that they need not be hashed at each start."""
+
+# --- trust ----------------------------------------------------------------------------------------------
+ENVELOPE_BYTES: Final = 256 * KIB
+"""Largest signed envelope, bytes of its JSON."""
+SIGNATURES: Final = 16
+"""Signatures of one envelope; with `TRUST_KEYS`, a hostile one costs at most 0.3 s of verifying."""
+SSHSIG_BYTES: Final = 4 * KIB
+"""Largest SSHSIG signature, armour included, bytes; one of Ed25519 takes 330."""
+KEY_TEXT_CHARS: Final = 4 * KIB
+"""Longest text of one public key, characters."""
+TRUST_KEYS: Final = 128
+"""Public keys in one trust set."""
+PUBLISHERS: Final = 128
+"""Publishers in one trust set."""
+PREFIX_CHARS: Final = 256
+"""Longest prefix of manifest names, or longest namespace, characters."""
+REVOKED: Final = 4096
+"""Entries of one kind in a revocation list."""
+SUBJECTS: Final = 1024
+"""Subjects of one signed statement."""
+CLOCK_SLACK_SECONDS: Final = 300
+"""How far the clock may be below the latest moment ever seen before it counts as turned back, seconds."""
