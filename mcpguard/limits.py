@@ -129,6 +129,32 @@ EXECUTABLE_BYTES: Final = 512 * MIB
 SHELF_FILES: Final = 64
 """Executables that the daemon keeps open under a lease, so that they need not be hashed at each start."""
 
+# --- store ----------------------------------------------------------------------------------------------
+TREE_FILES: Final = 100_000
+"""Files, directories and links of one package tree; 150 npm packages are 5,000 to 20,000."""
+TREE_BYTES: Final = 2048 * MIB
+"""Content of one package tree, bytes: more than a second of hashing at each start."""
+TREE_DEPTH: Final = 64
+"""Deepest directory of a package tree; each level costs the walk one descriptor."""
+LOCK_BYTES: Final = 16 * MIB
+"""Largest lock file or resolver's report, bytes."""
+LOCK_PACKAGES: Final = 5000
+"""Packages in one lock file."""
+INSTALL_SECONDS: Final = 600.0
+"""Time for one run of npm or pip, seconds."""
+INSTALLER_LINES: Final = 12
+"""Last lines of npm or pip that an error repeats."""
+COOL_DOWN_HOURS: Final = 72
+"""Versions younger than this are pointed out: most malicious releases are found and withdrawn within it."""
+BUNDLE_FILES: Final = 20_000
+"""Members of one MCPB bundle."""
+BUNDLE_BYTES: Final = 512 * MIB
+"""Content of one MCPB bundle, unpacked, bytes."""
+BUNDLE_RATIO: Final = 200
+"""Unpacked to packed bytes of one member, beyond the first MiB; text reaches 20, zip bombs 1,000."""
+SOURCE_BYTES: Final = 1 * MIB
+"""Largest `server.json` or bundle manifest, bytes."""
+
 # --- trust ----------------------------------------------------------------------------------------------
 ENVELOPE_BYTES: Final = 256 * KIB
 """Largest signed envelope, bytes of its JSON."""
