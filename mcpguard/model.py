@@ -66,6 +66,7 @@ class Decision(msgspec.Struct, frozen=True):
         reason: One sentence for a person: why.
         origin: `file:line` of that rule, or `built in`.
         durable: The record of this call is on stable storage before the call is forwarded.
+        recheck: The host is looked at again before the call is forwarded.
     """
 
     verdict: Verdict = Verdict.DENY
@@ -73,6 +74,7 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str = "no rule allows it"
     origin: str = _NO_RULE
     durable: bool = False
+    recheck: bool = False
 
     @property
     def silent(self) -> bool:

@@ -21,6 +21,12 @@ def describe(old: RuleSet, new: RuleSet) -> list[str]:
         lines.append(f"mode: {old.mode.value} -> {new.mode.value}")
     if old.neutralise is not new.neutralise:
         lines.append(f"text: {_text(old)} -> {_text(new)}")
+    if old.unpinned is not new.unpinned:
+        lines.append(f"unpinned: {unpinned_word(old)} -> {unpinned_word(new)}")
+    if old.on_update != new.on_update:
+        lines.append(f"on_update: {old.on_update} -> {new.on_update}")
+    if old.recheck != new.recheck:
+        lines.append(f"recheck: {duration_word(old.recheck)} -> {duration_word(new.recheck)}")
     before = {rule.id: rule for rule in old.rules}
     after = {rule.id: rule for rule in new.rules}
     kept = before.keys() & after.keys()
@@ -33,6 +39,20 @@ def describe(old: RuleSet, new: RuleSet) -> list[str]:
 def effect_word(rule: Rule) -> str:
     """The word that stands in the file for the effect of a rule."""
     return "deny" if rule.effect is Verdict.DENY else "allow"
+
+
+def unpinned_word(ruleset: RuleSet) -> str:
+    """The word that stands in the file for what happens to servers without a manifest."""
+    return "allow" if ruleset.unpinned else "refuse"
+
+
+def duration_word(seconds: float) -> str:
+    """Seconds as they stand in the file, in the largest unit that fits; `never` for none."""
+    whole = int(seconds)
+    for size, unit in ((3600, "h"), (60, "m")):
+        if whole and whole % size == 0:
+            return f"{whole // size}{unit}"
+    return f"{whole}s" if whole else "never"
 
 
 def _text(ruleset: RuleSet) -> str:

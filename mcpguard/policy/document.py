@@ -22,21 +22,29 @@ from typing import Final, TypeVar
 
 from mcpguard import limits
 from mcpguard.errors import ConfigError
-from mcpguard.model import Json, JsonObject, Mode, Verdict
+from mcpguard.model import Grade, Json, JsonObject, Mode, Verdict
 from mcpguard.policy.lines import DEPTH, Path, line_of, scan
 from mcpguard.policy.match import Pattern, compile_pattern, flaw
-from mcpguard.policy.rules import ANYBODY, GATED_METHODS, Rule, RuleSet
+from mcpguard.policy.rules import ALLOW_SAME_OWNER, ANYBODY, ASK, GATED_METHODS, HOST, Rule, RuleSet
 
 Choice = TypeVar("Choice")
 
 VERSION: Final = 1
 """The version of the file format that is read here."""
 
-_KEYS: Final = ("version", "mode", "text", "rule")
-_RULE_KEYS: Final = ("id", "who", "server", "tools", "methods", "effect", "durable")
-_LATER: Final = frozenset({"roles", "grade", "args", "when", "rate"})
+_KEYS: Final = ("version", "mode", "text", "rule", "unpinned", "on_update", "recheck")
+_EVIDENCE_KEYS: Final = ("grade", "unit", "label", "ancestor_not")
+_RULE_KEYS: Final = (
+    "id", "who", "server", "tools", "methods", "effect", "durable", *_EVIDENCE_KEYS, "recheck",
+)  # fmt: skip
+_LATER: Final = frozenset({"roles", "args", "when", "rate"})
 _MODES: Final = {"enforce": Mode.ENFORCE, "observe": Mode.OBSERVE}
 _TEXTS: Final = {"neutralise": True, "as-is": False}
+_UNPINNED: Final = {"refuse": False, "allow": True}
+_ON_UPDATE: Final = {word: word for word in (ASK, ALLOW_SAME_OWNER)}
+_GRADES: Final = {grade.name: grade for grade in Grade}
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION: Final = re.compile(r"([0-9]{1,6})([smh])")
 _EFFECTS: Final = {"allow": Verdict.ALLOW, "deny": Verdict.DENY}
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LINE: Final = re.compile(r" \(at line (\d+), (column \d+)\)$")
@@ -123,8 +131,11 @@ class _Reader:
         neutralise = mode is Mode.ENFORCE
         if "text" in document:
             neutralise = self._choice(document, (), "text", _TEXTS)
+        unpinned = "unpinned" in document and self._choice(document, (), "unpinned", _UNPINNED)
+        on_update = self._choice(document, (), "on_update", _ON_UPDATE) if "on_update" in document else ASK
+        recheck = self._duration(document["recheck"], ("recheck",)) if "recheck" in document else 0.0
         rules = self._rules(document.get("rule", []), rule_lines)
-        return RuleSet(self._file, name, mode, neutralise, rules)
+        return RuleSet(self._file, name, mode, neutralise, rules, unpinned, on_update, recheck)
 
     def _fault(self, path: Path, message: str, hint: str = "") -> ConfigError:
         key = next((part for part in reversed(path) if isinstance(part, str)), "")
@@ -193,12 +204,19 @@ class _Reader:
             id=self._id(table, path),
             effect=self._choice(table, path, "effect", _EFFECTS),
             who=self._who(table.get("who", [ANYBODY]), (*path, "who")),
-            server=self._server(table.get("server", "*"), (*path, "server")),
+            server=self._one_or_more(table.get("server", "*"), (*path, "server")),
             tools=self._patterns(table["tools"], (*path, "tools")) if "tools" in table else (),
             methods=self._methods(table["methods"], (*path, "methods")) if "methods" in table else (),
             durable=self._flag(table.get("durable", False), (*path, "durable")),
+            grade=self._choice(table, path, "grade", _GRADES) if "grade" in table else Grade.G0,
+            unit=self._one_or_more(table["unit"], (*path, "unit")) if "unit" in table else (),
+            label=self._one_or_more(table["label"], (*path, "label")) if "label" in table else (),
+            ancestor_not=self._ancestors(table["ancestor_not"], path) if "ancestor_not" in table else (),
+            recheck=self._recheck(table.get("recheck", False), (*path, "recheck")),
             line=line,
         )
+        if rule.effect is Verdict.DENY:
+            self._unconditional(table, path)
         if not rule.tools and not rule.methods:
             raise self._missing(path, "tools", "tools or methods")
         return rule
@@ -218,13 +236,51 @@ class _Reader:
         return value
 
     def _who(self, value: Json, path: Path) -> tuple[str, ...]:
-        for index, name in enumerate(self._list(value, path, "principals", '["any"]')):
-            if name != ANYBODY:
-                message = f'expected "any", the only principal of this version, found {_found(name)}'
-                raise self._fault((*path, index), message)
-        return (ANYBODY,)
+        names = self._list(value, path, "principals", '["any"]')
+        for index, name in enumerate(names):
+            if name == ANYBODY:
+                continue
+            if isinstance(name, str) and name.startswith(HOST) and _ID.fullmatch(name.removeprefix(HOST)):
+                continue
+            hint = (
+                "" if isinstance(name, str) and name.startswith(HOST) else 'write who = ["host:claude-code"]'
+            )
+            message = (
+                f'expected "any" or "host:NAME", a name of 1 to 64 of a-z 0-9 _ . -, found {_found(name)}'
+            )
+            raise self._fault((*path, index), message, hint)
+        return tuple(dict.fromkeys(names))
 
-    def _server(self, value: Json, path: Path) -> tuple[Pattern, ...]:
+    def _unconditional(self, table: JsonObject, path: Path) -> None:
+        """A denial that asks for evidence would not reach whoever has less of it."""
+        for key in _EVIDENCE_KEYS:
+            if key in table:
+                message = f"expected no {key} in a rule that denies, since a host with less evidence would escape it"
+                hint = f"deny it without {key}, or allow it by narrower rules only: what no rule allows is denied"
+                raise self._fault((*path, key), message, hint)
+
+    def _recheck(self, value: Json, path: Path) -> bool:
+        if isinstance(value, str) and _DURATION.fullmatch(value):
+            message = f"expected true or false, found {_found(value)}"
+            raise self._fault(path, message, "a time stands at the top of the file, for all hosts")
+        return self._flag(value, path)
+
+    def _duration(self, value: Json, path: Path) -> float:
+        found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        seconds = int(found[1]) * _SECONDS[found[2]] if found else 0.0
+        if seconds < 1:
+            hint = f'write {path[-1]} = "5m"'
+            raise self._fault(
+                path, f"expected 1 to 6 digits and s, m or h, at least 1s, found {_found(value)}", hint
+            )
+        return seconds
+
+    def _ancestors(self, value: Json, path: Path) -> tuple[Pattern, ...]:
+        path = (*path, "ancestor_not")
+        items = self._list(value, path, "patterns", '["bash", "/usr/bin/ssh"]')
+        return tuple(self._pattern(item, (*path, index)) for index, item in enumerate(items))
+
+    def _one_or_more(self, value: Json, path: Path) -> tuple[Pattern, ...]:
         if isinstance(value, str):
             return (self._pattern(value, path),)
         return self._patterns(value, path)

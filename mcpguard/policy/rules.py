@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from mcpguard.model import Mode, Verdict
+from mcpguard.model import Grade, Mode, Verdict
 from mcpguard.policy.match import Pattern
 
 GATED_METHODS: Final = frozenset(
@@ -39,18 +39,34 @@ Source: MCP schema, revisions 2024-11-05 to 2026-07-28.
 ANYBODY: Final = "any"
 """The principal that everybody has."""
 
+HOST: Final = "host:"
+"""What the principal of an enrolled host begins with; its name follows."""
+
+ASK: Final = "ask"
+ALLOW_SAME_OWNER: Final = "allow_same_owner"
+"""What `on_update` says of an enrolled host whose executable changed: a person looks at it first, or it is enough
+that the file has the same owner as before."""
+
 
 class Rule(msgspec.Struct, frozen=True):
     """One `[[rule]]`.
 
     Attributes:
         id: Its name in records, refusals and explanations; unique in its file.
-        who: Principals that it speaks of; one of them is enough.
+        who: Principals that it speaks of; one of them is enough. A host that is not recognised has no principal of
+            its own, so a denial for a host reaches it only while it is.
         server: Patterns over server names; one of them is enough.
         tools: Patterns over tool names.
         methods: Patterns over `GATED_METHODS`.
         effect: ALLOW or DENY.
         durable: The record of a call is on stable storage before the call is forwarded.
+        grade: Least evidence about the host. This and the next three stand on rules that allow: a denial that
+            asks for evidence would be escaped by having less.
+        unit: Patterns over the host's systemd unit; one of them is enough, none given asks for nothing.
+        label: Patterns over the security label that the system enforces on the host; likewise.
+        ancestor_not: Patterns over paths, or last components of paths, of executables; the rule does not speak of
+            a host that has an ancestor which one of them describes.
+        recheck: The host is looked at again before each such call.
         line: Where it begins in its file, from 1.
     """
 
@@ -61,6 +77,11 @@ class Rule(msgspec.Struct, frozen=True):
     tools: tuple[Pattern, ...] = ()
     methods: tuple[Pattern, ...] = ()
     durable: bool = False
+    grade: Grade = Grade.G0
+    unit: tuple[Pattern, ...] = ()
+    label: tuple[Pattern, ...] = ()
+    ancestor_not: tuple[Pattern, ...] = ()
+    recheck: bool = False
     line: int = 0
 
     def same_as(self, other: Rule) -> bool:
@@ -77,6 +98,9 @@ class RuleSet(msgspec.Struct, frozen=True):
         mode: Whether verdicts bind.
         neutralise: Whether text of servers is stripped of characters that people cannot see.
         rules: In the order of the file, which has no meaning.
+        unpinned: Whether a server that no manifest describes may run while verdicts bind.
+        on_update: `ASK` or `ALLOW_SAME_OWNER`.
+        recheck: Each host is looked at again after so many seconds; 0.0 for never.
     """
 
     file: str
@@ -84,3 +108,6 @@ class RuleSet(msgspec.Struct, frozen=True):
     mode: Mode
     neutralise: bool
     rules: tuple[Rule, ...] = ()
+    unpinned: bool = False
+    on_update: str = ASK
+    recheck: float = 0.0

@@ -1,17 +1,21 @@
-"""One connection's policy, compiled: the rules of one server for one set of principals.
+"""One connection's policy, compiled: the rules of one server for one caller.
 
-Rule 1: all matching rules count; a deny beats every allow; nothing matching is a denial.
+Rule 1: all matching rules count; a deny beats every allow; nothing matching is a denial. A rule whose demands on the
+caller are not met does not match (`evidence`).
 Rule 2: the order of rules changes no verdict. Among the rules that win, the one on the smallest line is named.
 Rule 3: what a name costs does not depend on how many rules there are. An answer is remembered by name, at most
 `limits.SNAPSHOT_NAMES` of them, since names come from outside; at its first sight a name meets the rules that
 spell it out, and the globs whose beginning it shares.
 
 A remembered decision is one dictionary lookup: 40 to 65 ns, with 10 rules as with 10,000 (timeit, CPython 3.11;
-`tests/policy/test_snapshot_bench.py` compares both counts). Methods are decided when compiling.
+`tests/policy/test_snapshot_bench.py` compares both counts). Methods are decided when compiling. The caller is looked
+at when compiling only: who has better evidence later needs another snapshot.
 
 Decided:
-    *`durable` adds up*: a call is durable if any matching rule says so, whichever rule decides, because it asks
-    for evidence and grants nothing; rejected: the deciding rule alone, which would make line order matter.
+    *`durable` and `recheck` add up*: a call has them if any matching rule says so, whichever rule decides, because
+    they ask for evidence and grant nothing; rejected: the deciding rule alone, which would make line order matter.
+    *A denial for want of evidence is a denial by default* and names what is wanting in its reason only, so that
+    nothing else treats it as the word of a rule.
 """
 
 from __future__ import annotations
@@ -21,18 +25,34 @@ from collections.abc import Iterable
 import msgspec
 
 from mcpguard import limits
-from mcpguard.model import Decision, Mode, Verdict
+from mcpguard.model import Caller, Decision, Mode, Verdict
+from mcpguard.policy.evidence import is_meant, shortfall
 from mcpguard.policy.match import Pattern
-from mcpguard.policy.rules import ANYBODY, GATED_METHODS, Rule, RuleSet
+from mcpguard.policy.rules import GATED_METHODS, Rule, RuleSet
 
+_NOBODY = Caller()
 _NOT_GATED = Decision(reason="not a method that rules speak of")
 
 
+class Missed(msgspec.Struct, frozen=True):
+    """A rule that would have allowed it, and the sentence that says what its caller lacks."""
+
+    rule: Rule
+    why: str
+
+
 class Explanation(msgspec.Struct, frozen=True):
-    """A decision and every rule that had a say in it, by line."""
+    """A decision and where it comes from; rules are sorted by line.
+
+    Attributes:
+        decision: What is decided.
+        matching: Every rule that had a say in it.
+        missed: If none had one, every rule that would have allowed it to a caller of whom more is known.
+    """
 
     decision: Decision
     matching: tuple[Rule, ...]
+    missed: tuple[Missed, ...] = ()
 
 
 class Snapshot:
@@ -49,9 +69,11 @@ class Snapshot:
     """
 
     __slots__ = (
+        "_caller",
         "_default",
         "_index",
         "_methods",
+        "_missed",
         "_tools",
         "mode",
         "neutralise",
@@ -61,7 +83,14 @@ class Snapshot:
     )
 
     def __init__(
-        self, ruleset: RuleSet, server: str, rules: Iterable[Rule] = (), default: Decision | None = None
+        self,
+        ruleset: RuleSet,
+        server: str,
+        rules: Iterable[Rule] = (),
+        default: Decision | None = None,
+        *,
+        missed: Iterable[Rule] = (),
+        caller: Caller = _NOBODY,
     ) -> None:
         self.policy = ruleset.digest
         self.mode = ruleset.mode
@@ -69,10 +98,13 @@ class Snapshot:
         self.neutralise = ruleset.neutralise
         self.server = server
         self._default = default or Decision()
+        self._caller = caller
         self._index = _Index(ruleset.file, rules)
+        self._missed = _Index(ruleset.file, missed)
         self._tools: dict[str, Decision] = {}
         self._methods = {
-            method: self._index.decide(self._index.by_method(method), self._default)
+            method: self._index.decide(self._index.by_method(method))
+            or self._nothing_matches(self._missed.by_method(method))
             for method in GATED_METHODS
         }
 
@@ -88,13 +120,31 @@ class Snapshot:
         return self._methods.get(method, _NOT_GATED)
 
     def explain(self, name: str) -> Explanation:
-        """The decision on a tool, or on a gated method if `name` is one, with all rules that match."""
+        """The decision on a tool, or on a gated method if `name` is one, with all rules that match or nearly do."""
         if name in GATED_METHODS:
-            return Explanation(self.method(name), _by_line(self._index.by_method(name)))
-        return Explanation(self.tool(name), _by_line(self._index.by_tool(name)))
+            decision, found = (
+                self.method(name),
+                [index.by_method(name) for index in (self._index, self._missed)],
+            )
+        else:
+            decision, found = self.tool(name), [index.by_tool(name) for index in (self._index, self._missed)]
+        missed = () if found[0] else _by_line(found[1])
+        reasons = tuple(Missed(rule, shortfall(rule, self._caller)) for rule in missed)
+        return Explanation(decision, _by_line(found[0]), reasons)
+
+    def _nothing_matches(self, missed: dict[str, Rule]) -> Decision:
+        """The default, with what is wanting for the nearest rule: one for this very host, else the first by line."""
+        if not missed:
+            return self._default
+        nearest = min(
+            missed.values(), key=lambda rule: (not is_meant(rule, self._caller), rule.line, rule.id)
+        )
+        return msgspec.structs.replace(self._default, reason=shortfall(nearest, self._caller))
 
     def _first_sight(self, name: str) -> Decision:
-        decision = self._index.decide(self._index.by_tool(name), self._default)
+        decision = self._index.decide(self._index.by_tool(name)) or self._nothing_matches(
+            self._missed.by_tool(name)
+        )
         if len(name) <= limits.NAME_CHARS:
             if len(self._tools) >= limits.SNAPSHOT_NAMES:
                 self._tools.clear()
@@ -102,17 +152,24 @@ class Snapshot:
         return decision
 
 
-def compile_snapshot(ruleset: RuleSet, server: str, principals: tuple[str, ...] = (ANYBODY,)) -> Snapshot:
-    """Compile the rules that speak of `server` and of one of `principals`."""
+def compile_snapshot(ruleset: RuleSet, server: str, caller: Caller = _NOBODY) -> Snapshot:
+    """Compile the rules that speak of `server` and of `caller`; by default that is somebody of whom nothing is known.
+
+    Rules that would allow something to a caller with other evidence are kept aside, for the reason of a denial.
+    """
     verdicts: dict[tuple[Pattern, ...], bool] = {}
-    rules = []
+    rules, missed = [], []
     for rule in ruleset.rules:
         here = verdicts.get(rule.server)
         if here is None:
             here = verdicts[rule.server] = any(pattern.matches(server) for pattern in rule.server)
-        if here and any(principal in rule.who for principal in principals):
+        if not here:
+            continue
+        if not shortfall(rule, caller):
             rules.append(rule)
-    return Snapshot(ruleset, server, rules)
+        elif rule.effect is not Verdict.DENY:
+            missed.append(rule)
+    return Snapshot(ruleset, server, rules, missed=missed, caller=caller)
 
 
 class _Index:
@@ -154,10 +211,10 @@ class _Index:
                     matching[rule.id] = rule
         return matching
 
-    def decide(self, matching: dict[str, Rule], default: Decision) -> Decision:
-        """Deny beats allow; the winner on the smallest line gives its name."""
+    def decide(self, matching: dict[str, Rule]) -> Decision | None:
+        """Deny beats allow; the winner on the smallest line gives its name. None if nothing matches."""
         if not matching:
-            return default
+            return None
         denials = [rule for rule in matching.values() if rule.effect is Verdict.DENY]
         winner = _by_line({rule.id: rule for rule in denials} or matching)[0]
         word = "denies" if denials else "allows"
@@ -167,6 +224,7 @@ class _Index:
             reason=f"rule {winner.id} {word} it",
             origin=f"{self._file}:{winner.line}",
             durable=any(rule.durable for rule in matching.values()),
+            recheck=any(rule.recheck for rule in matching.values()),
         )
 
 

@@ -1,7 +1,9 @@
 """What a new policy changes, in words."""
 
+import pytest
+
 from mcpguard.policy.builtin import OBSERVE_RULES
-from mcpguard.policy.changes import describe, effect_word
+from mcpguard.policy.changes import describe, duration_word, effect_word
 from mcpguard.policy.document import parse
 
 
@@ -22,6 +24,27 @@ def test_each_kind_of_change_has_its_line():
         "removed: a (allow)",
         "changed: c (allow)",
     ]
+
+
+def test_what_holds_for_all_hosts_has_its_lines():
+    strict = policy(("a", "allow", "x"))
+    text = b'version = 1\nmode = "enforce"\nunpinned = "allow"\non_update = "allow_same_owner"\nrecheck = "90s"\n'
+    loose = parse(text + b'[[rule]]\nid = "a"\ntools = ["x"]\neffect = "allow"\ngrade = "G2"\n', "p")
+    assert describe(strict, loose) == [
+        "unpinned: refuse -> allow",
+        "on_update: ask -> allow_same_owner",
+        "recheck: never -> 90s",
+        "changed: a (allow)",
+    ]
+    assert describe(loose, strict)[2] == "recheck: 90s -> never"
+
+
+@pytest.mark.parametrize("text", ["1s", "59s", "1m", "90s", "61m", "24h", "999999h"])
+def test_times_are_told_as_they_are_written(text):
+    assert (
+        duration_word(parse(f'version = 1\nmode = "enforce"\nrecheck = "{text}"'.encode(), "p").recheck)
+        == text
+    )
 
 
 def test_moving_a_rule_changes_nothing():

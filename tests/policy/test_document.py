@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mcpguard import limits
 from mcpguard.errors import ConfigError
-from mcpguard.model import Mode, Verdict
-from mcpguard.policy.document import digest, parse
+from mcpguard.model import Grade, Mode, Verdict
+from mcpguard.policy.document import _KEYS, _RULE_KEYS, digest, parse
 from mcpguard.policy.rules import RuleSet
 
 HEAD = 'version = 1\nmode = "enforce"\n'
@@ -83,6 +83,58 @@ def test_defaults_are_any_principal_any_server_not_durable():
     )
 
 
+def test_evidence_is_read():
+    text = """
+unpinned = "allow"
+on_update = "allow_same_owner"
+recheck = "5m"
+[[rule]]
+id = "a"
+who = ["host:claude-code", "any", "host:claude-code"]
+tools = ["x"]
+effect = "allow"
+grade = "G3"
+unit = "app-*.scope"
+label = ["snap.code.*", "code"]
+ancestor_not = ["bash", "/usr/bin/ssh"]
+recheck = true
+[[rule]]
+id = "b"
+who = ["host:x"]
+tools = ["x"]
+effect = "deny"
+recheck = true
+"""
+    ruleset = parse((HEAD + text).encode(), "p")
+    assert (ruleset.unpinned, ruleset.on_update, ruleset.recheck) == (True, "allow_same_owner", 300.0)
+    asking, denying = ruleset.rules
+    assert (asking.who, asking.grade, asking.recheck) == (("host:claude-code", "any"), Grade.G3, True)
+    assert [pattern.text for pattern in (*asking.unit, *asking.label, *asking.ancestor_not)] == [
+        "app-*.scope", "snap.code.*", "code", "bash", "/usr/bin/ssh",
+    ]  # fmt: skip
+    assert (denying.who, denying.recheck) == (("host:x",), True)
+
+
+def test_without_a_word_about_evidence_nothing_is_asked_and_updates_are():
+    ruleset = parse((HEAD + RULE).encode(), "p")
+    assert (ruleset.unpinned, ruleset.on_update, ruleset.recheck) == (False, "ask", 0.0)
+    (rule,) = ruleset.rules
+    assert (rule.grade, rule.unit, rule.label, rule.ancestor_not, rule.recheck) == (
+        Grade.G0,
+        (),
+        (),
+        (),
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1s", 1.0), ("090s", 90.0), ("5m", 300.0), ("999999h", 3599996400.0)]
+)
+def test_a_time_is_digits_and_a_unit(text, seconds):
+    assert parse(f'{HEAD}recheck = "{text}"'.encode(), "p").recheck == seconds
+
+
 def test_inline_rules_have_lines_too():
     text = HEAD + 'rule = [{id="a", tools=["x"], effect="allow"},\n {id="b", tools=["x"], effect="deny"}]\n'
     assert [rule.line for rule in parse(text.encode(), "p").rules] == [3, 4]
@@ -130,7 +182,6 @@ def rule(line, rest='id = "a"\ntools = ["x"]\neffect = "allow"\n'):
         (HEAD + '"\\u001b[2J" = 1\n', 3, "'\\x1b[2J'", ["not a key"]),
         (HEAD + "[roles]\nx = []\n", 3, "roles", ["announced for a later version"]),
         (rule("tool = ['x']"), 5, "tool", ["did you mean tools?"]),
-        (rule('grade = "G2"'), 5, "grade", ["announced for a later version"]),
         (rule("args.path = { under = ['x'] }"), 5, "args", ["announced for a later version"]),
         (rule('rate = "60/min"'), 5, "rate", ["announced for a later version"]),
         (HEAD + RULE + "[rule.when]\nhours = ''\n", 7, "when", ["announced for a later version"]),
@@ -155,11 +206,57 @@ def rule(line, rest='id = "a"\ntools = ["x"]\neffect = "allow"\n'):
         (rule("effect = 'alow'", "id = 'a'\ntools = ['x']\n"), 5, "effect", ["did you mean allow?"]),
         (rule("effect = true", "id = 'a'\ntools = ['x']\n"), 5, "effect", ["found true"]),
         (
-            rule("who = ['host:codex']"),
+            rule("who = ['any', 'codex']"),
             5,
             "who",
-            ['expected "any", the only principal of this version', '"host:codex"'],
+            ['expected "any" or "host:NAME"', 'found "codex"', 'write who = ["host:claude-code"]'],
         ),
+        (rule("who = ['host:']"), 5, "who", ['found "host:"', "1 to 64 of a-z"]),
+        (rule("who = ['host:Codex']"), 5, "who", ['found "host:Codex"']),
+        (rule("who = ['host:a b']"), 5, "who", ['found "host:a b"']),
+        (rule("who = ['host:a\\n']"), 5, "who", ["found"]),
+        (rule(f"who = ['host:{'a' * 65}']"), 5, "who", ["found"]),
+        (rule("who = [5]"), 5, "who", ["found the number 5"]),
+        # evidence
+        (rule("grade = 'G5'"), 5, "grade", ['"G0" or "G1" or "G2" or "G3" or "G4"', 'found "G5"']),
+        (rule("grade = 2"), 5, "grade", ["found the number 2"]),
+        (rule("unit = ''"), 5, "unit", ["bad glob", "empty pattern"]),
+        (rule("unit = 3"), 5, "unit", ["expected a list of patterns, found the number 3"]),
+        (rule("label = []"), 5, "label", ["found an empty list"]),
+        (rule("label = ['[a]']"), 5, "label", ["bracket"]),
+        (
+            rule("ancestor_not = 'bash'"),
+            5,
+            "ancestor_not",
+            ['found "bash"', 'write ancestor_not = ["bash", "/usr/bin/ssh"]'],
+        ),
+        (rule("ancestor_not = ['a', true]"), 5, "ancestor_not", ["expected a pattern, found true"]),
+        (rule("recheck = '5m'"), 5, "recheck", ['found "5m"', "at the top of the file"]),
+        (rule("recheck = 1"), 5, "recheck", ["expected true or false, found the number 1"]),
+        *(
+            (
+                rule(f"{key} = {value}", "id = 'a'\ntools = ['x']\neffect = 'deny'\n"),
+                5,
+                key,
+                [f"expected no {key} in a rule that denies", "less evidence would escape", "narrower rules"],
+            )
+            for key, value in (
+                ("grade", "'G2'"),
+                ("grade", "'G0'"),
+                ("unit", "'a'"),
+                ("label", "['a']"),
+                ("ancestor_not", "['a']"),
+            )
+        ),
+        # what holds for all hosts
+        (HEAD + "unpinned = 'ask'\n", 3, "unpinned", ['"refuse" or "allow"', 'found "ask"']),
+        (HEAD + "unpinned = true\n", 3, "unpinned", ["found true"]),
+        (HEAD + "on_update = 'allow'\n", 3, "on_update", ['"ask" or "allow_same_owner"', 'found "allow"']),
+        *(
+            (HEAD + f"recheck = {value}\n", 3, "recheck", ["digits and s, m or h", 'write recheck = "5m"'])
+            for value in ("'0s'", "'5'", "'m'", "'1.5h'", "'-5s'", "' 5s'", "'5d'", "'\u0665s'", "5", "true")
+        ),
+        (HEAD + f"recheck = '{'9' * 7}s'\n", 3, "recheck", ["1 to 6 digits"]),
         (rule("who = [\n'any',\n'x']"), 7, "who", ['found "x"']),
         (rule("who = 'any'"), 5, "who", ["expected a list of principals", 'write who = ["any"]']),
         (rule("who = []"), 5, "who", ["found an empty list"]),
@@ -286,16 +383,17 @@ SCALARS = st.sampled_from(
         "[{}]",
         "'tools/call'",
         "['*']",
+        "'G2'",
+        "'host:a'",
+        "['host:a']",
+        "'5m'",
     ]
 )
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["version", "mode", "text", "rule"]), SCALARS), max_size=4),
-    st.lists(
-        st.tuples(st.sampled_from(["id", "who", "server", "tools", "methods", "effect", "durable"]), SCALARS),
-        max_size=7,
-    ),
+    st.lists(st.tuples(st.sampled_from(_KEYS), SCALARS), max_size=4),
+    st.lists(st.tuples(st.sampled_from(_RULE_KEYS), SCALARS), max_size=7),
 )
 def test_any_values_under_known_keys_give_a_policy_or_a_config_error(top, inner):
     text = "".join(f"{key} = {value}\n" for key, value in dict(top).items())
@@ -312,12 +410,7 @@ def test_any_values_under_known_keys_give_a_policy_or_a_config_error(top, inner)
 @example("ID", True)
 @example("Version", False)
 def test_an_unknown_key_is_always_an_error_on_its_line(key, inside):
-    known = (
-        {"id", "who", "server", "tools", "methods", "effect", "durable"}
-        if inside
-        else {"version", "mode", "text", "rule"}
-    )
-    if key in known:
+    if key in (_RULE_KEYS if inside else _KEYS):
         return
     text = HEAD + RULE + f"{key} = 1\n" if inside else f"{HEAD}{key} = 1\n{RULE}"
     error = fault(text)

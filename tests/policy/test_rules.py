@@ -1,6 +1,6 @@
 """Rules as values."""
 
-from mcpguard.model import Verdict
+from mcpguard.model import Grade, Verdict
 from mcpguard.policy.match import compile_pattern
 from mcpguard.policy.rules import GATED_METHODS, Rule
 
@@ -10,6 +10,8 @@ def test_a_rule_that_only_moved_says_the_same():
     assert rule.same_as(Rule("a", Verdict.ALLOW, tools=(compile_pattern("x"),), line=9))
     assert not rule.same_as(Rule("a", Verdict.DENY, tools=(compile_pattern("x"),), line=3))
     assert not rule.same_as(Rule("a", Verdict.ALLOW, tools=(compile_pattern("y"),), line=3))
+    assert not rule.same_as(Rule("a", Verdict.ALLOW, tools=(compile_pattern("x"),), grade=Grade.G1))
+    assert not rule.same_as(Rule("a", Verdict.ALLOW, tools=(compile_pattern("x"),), recheck=True))
 
 
 def test_a_rule_without_patterns_speaks_of_no_server():
