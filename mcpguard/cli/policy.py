@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -26,11 +26,11 @@ from mcpguard import limits
 from mcpguard.cli import client
 from mcpguard.cli.main import NOT_RUNNING, REFUSED, exit_code
 from mcpguard.errors import ConfigError, DaemonError, GuardError
-from mcpguard.model import JsonObject, Verdict
+from mcpguard.model import Caller, Grade, JsonObject, Verdict
 from mcpguard.policy.builtin import OBSERVE_RULES, observe_snapshot
-from mcpguard.policy.changes import describe, effect_word
-from mcpguard.policy.document import digest, parse
-from mcpguard.policy.rules import GATED_METHODS, Rule, RuleSet
+from mcpguard.policy.changes import describe, duration_word, effect_word, unpinned_word
+from mcpguard.policy.document import digest, is_name, parse
+from mcpguard.policy.rules import ANYBODY, ASK, GATED_METHODS, HOST, Rule, RuleSet
 from mcpguard.policy.snapshot import Explanation, Snapshot, compile_snapshot
 from mcpguard.system import paths
 from mcpguard.system.policystore import Applied, PolicyStore
@@ -72,7 +72,7 @@ def check(file: str, as_json: bool) -> None:
         if as_json:
             _print_json({"ok": True, **_summary(ruleset)})
             return
-        _say(f"{ruleset.file}: valid, {_in_words(ruleset)}")
+        _say(f"{ruleset.file}: valid, {_in_words(ruleset)}", *_settings_in_words(ruleset))
         _warn(ruleset)
 
 
@@ -119,6 +119,7 @@ def show(as_json: bool) -> None:
             f"{applied.source}: {_in_words(ruleset)}",
             f"applied {applied.applied_at}, digest {applied.digest}",
         )
+        _say(*_settings_in_words(ruleset))
         for rule in ruleset.rules:
             _say(f"  {_rule_in_words(rule, ruleset)}")
         _warn(ruleset)
@@ -130,27 +131,56 @@ def show(as_json: bool) -> None:
 @click.argument("server")
 @click.argument("tool")
 @click.option("--args", "arguments", metavar="JSON", help="Arguments of the call, a JSON object.")
+@click.option(
+    "--host", metavar="NAME", help="Ask for this enrolled host; without it, for one that is not enrolled."
+)
+@click.option(
+    "--grade",
+    type=click.Choice([grade.name for grade in Grade]),
+    default="G0",
+    show_default=True,
+    help="How much the evidence about the host is worth.",
+)
+@click.option("--unit", default="", help="The systemd unit that the host is in.")
+@click.option("--label", default="", help="The security label of the host.")
+@click.option(
+    "--ancestor", "ancestors", multiple=True, metavar="PATH", help="A program above the host; repeatable."
+)
 @click.option("--file", metavar="FILE", help="Ask this policy instead of the one in force.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def explain(server: str, tool: str, arguments: str | None, file: str | None, as_json: bool) -> None:
+def explain(
+    server: str, tool: str, arguments: str | None, file: str | None, *, as_json: bool, **evidence: Any
+) -> None:
     """Say what is decided of TOOL on SERVER, and why.
 
-    TOOL may be a gated method, such as resources/read. Exits 0 if it is allowed, 5 if it is denied.
+    TOOL may be a gated method, such as resources/read. Without options about the host, the answer is for a host of
+    which nothing is known. Exits 0 if it is allowed, 5 if it is denied.
     """
     _object(arguments)
+    caller = _caller(**evidence)
     if tool == "tools/call":
         raise click.UsageError("tools/call is decided by the tool: name the tool")
     with _errors_told(as_json=as_json):
         ruleset = parse(_read(file), _named(file)) if file else _place().store.load()
-    snapshot = compile_snapshot(ruleset, server) if ruleset else observe_snapshot(server)
+    snapshot = compile_snapshot(ruleset, server, caller) if ruleset else observe_snapshot(server)
     answer = snapshot.explain(tool)
     if as_json:
-        _print_json(_explained(snapshot, tool, answer, ruleset or OBSERVE_RULES))
+        asked = {"principals": caller.principals, "grade": caller.grade.name, "unit": caller.unit}
+        asked |= {"label": caller.label, "ancestors": caller.ancestors[1:]}
+        _print_json({**_explained(snapshot, tool, answer, ruleset or OBSERVE_RULES), "caller": asked})
     else:
         _explain_in_words(snapshot, tool, answer, ruleset or OBSERVE_RULES)
         if arguments:
             _say("note: rules of this version do not look at arguments")
     sys.exit(0 if answer.decision.verdict is Verdict.ALLOW else REFUSED)
+
+
+def _caller(host: str | None, grade: str, unit: str, label: str, ancestors: tuple[str, ...]) -> Caller:
+    """The host that is asked for: its ancestors are those that were named, and no others."""
+    if host is not None and not is_name(host):
+        raise click.UsageError("--host: expected the name of an enrolled host: 1 to 64 of a-z 0-9 _ . -")
+    principals = (ANYBODY,) if host is None else (ANYBODY, HOST + host)
+    return Caller(principals, Grade[grade], unit, label, ("", *ancestors))
 
 
 def _explained(snapshot: Snapshot, tool: str, answer: Explanation, ruleset: RuleSet) -> JsonObject:
@@ -165,9 +195,16 @@ def _explained(snapshot: Snapshot, tool: str, answer: Explanation, ruleset: Rule
         "origin": decision.origin,
         "reason": decision.reason,
         "durable": decision.durable,
+        "recheck": decision.recheck,
         "mode": snapshot.mode.value,
         "policy": snapshot.policy,
         "matching": _rules(answer.matching, ruleset),
+        "missed": [
+            {**shown, "why": missed.why}
+            for missed, shown in zip(
+                answer.missed, _rules(tuple(missed.rule for missed in answer.missed), ruleset), strict=True
+            )
+        ],
     }
 
 
@@ -183,8 +220,12 @@ def _explain_in_words(snapshot: Snapshot, tool: str, answer: Explanation, rulese
     )
     if decision.durable:
         _say("  durable its record is on stable storage before the call is forwarded")
+    if decision.recheck:
+        _say("  recheck the host is looked at again before the call is forwarded")
     for rule in answer.matching:
         _say(f"  match   {_rule_in_words(rule, ruleset)}")
+    for missed in answer.missed:
+        _say(f"  missed  {_rule_in_words(missed.rule, ruleset)}", f"          {missed.why}")
 
 
 def _carry_out(place: Place, data: bytes, source: str) -> bool:
@@ -231,6 +272,9 @@ def _summary(ruleset: RuleSet) -> JsonObject:
         "policy": ruleset.digest,
         "mode": ruleset.mode.value,
         "text": "neutralise" if ruleset.neutralise else "as-is",
+        "unpinned": unpinned_word(ruleset),
+        "on_update": ruleset.on_update,
+        "recheck_seconds": ruleset.recheck,
         "rule_count": len(ruleset.rules),
     }
 
@@ -245,10 +289,30 @@ def _rules(rules: tuple[Rule, ...], ruleset: RuleSet) -> list[JsonObject]:
             "tools": [pattern.text for pattern in rule.tools],
             "methods": [pattern.text for pattern in rule.methods],
             "durable": rule.durable,
+            **_demands(rule),
             "origin": f"{ruleset.file}:{rule.line}",
         }
         for rule in rules
     ]
+
+
+def _demands(rule: Rule) -> JsonObject:
+    """What a rule asks of the host, and of the moment; nothing for what it does not ask."""
+    demands: JsonObject = {"grade": rule.grade.name} if rule.grade else {}
+    for key in ("unit", "label", "ancestor_not"):
+        if patterns := getattr(rule, key):
+            demands[key] = [pattern.text for pattern in patterns]
+    return {**demands, "recheck": True} if rule.recheck else demands
+
+
+def _settings_in_words(ruleset: RuleSet) -> list[str]:
+    """What holds for all hosts, if it is not what holds by itself."""
+    lines = ["unpinned allow: servers without a manifest run"] if ruleset.unpinned else []
+    if ruleset.on_update != ASK:
+        lines.append(f"on_update {ruleset.on_update}: a changed host is recognised if its owner is the same")
+    if ruleset.recheck:
+        lines.append(f"recheck {duration_word(ruleset.recheck)}: hosts are looked at again and again")
+    return lines
 
 
 def _in_words(ruleset: RuleSet) -> str:
@@ -258,10 +322,16 @@ def _in_words(ruleset: RuleSet) -> str:
 
 def _rule_in_words(rule: Rule, ruleset: RuleSet) -> str:
     parts = [f"{effect_word(rule):<5} {rule.id}"]
+    if rule.who != (ANYBODY,):
+        parts.append(f"who {', '.join(rule.who)}")
     for word, patterns in (("server", rule.server), ("tools", rule.tools), ("methods", rule.methods)):
         if patterns:
             parts.append(f"{word} {', '.join(pattern.text for pattern in patterns)}")
-    return "  ".join([*parts, *(["durable"] if rule.durable else []), f"{ruleset.file}:{rule.line}"])
+    for key, value in _demands(rule).items():
+        if key != "recheck":
+            parts.append(f"{key} {value if isinstance(value, str) else ', '.join(value)}")
+    flags = [word for word in ("durable", "recheck") if getattr(rule, word)]
+    return "  ".join([*parts, *flags, f"{ruleset.file}:{rule.line}"])
 
 
 def _warn(ruleset: RuleSet) -> None:

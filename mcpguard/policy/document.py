@@ -68,6 +68,11 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+def is_name(text: str) -> bool:
+    """Whether a rule, or an enrolled host, can be called so: 1 to 64 of a-z 0-9 _ . -, no mark first."""
+    return _ID.fullmatch(text) is not None
+
+
 def _text(data: bytes, file: str) -> str:
     if len(data) > limits.POLICY_BYTES:
         raise ConfigError(f"expected at most {limits.POLICY_BYTES} bytes, found more", file=file)
@@ -240,7 +245,7 @@ class _Reader:
         for index, name in enumerate(names):
             if name == ANYBODY:
                 continue
-            if isinstance(name, str) and name.startswith(HOST) and _ID.fullmatch(name.removeprefix(HOST)):
+            if isinstance(name, str) and name.startswith(HOST) and is_name(name.removeprefix(HOST)):
                 continue
             hint = (
                 "" if isinstance(name, str) and name.startswith(HOST) else 'write who = ["host:claude-code"]'

@@ -346,3 +346,106 @@ def test_every_verb_has_help(desk, verb):
     result = desk.run(verb, "--help")
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
+
+
+# --- evidence -------------------------------------------------------------------------------------------
+
+DEMANDING = """version = 1
+mode = "enforce"
+unpinned = "allow"
+on_update = "allow_same_owner"
+recheck = "90s"
+[[rule]]
+id = "read"
+who = ["host:codex"]
+tools = ["read_*"]
+effect = "allow"
+grade = "G2"
+unit = "app-*"
+label = ["code", "snap.*"]
+ancestor_not = ["bash"]
+recheck = true
+"""
+SHOWN = "allow read  who host:codex  server *  tools read_*  grade G2  unit app-*  label code, snap.*  ancestor_not bash"
+KNOWN = ["--host", "codex", "--grade", "G2", "--unit", "app-x", "--label", "snap.code"]
+
+
+def test_explain_for_a_host_of_which_enough_is_known(desk):
+    file = desk.file(DEMANDING)
+    result = desk.run("explain", "files", "read_x", "--file", file, *KNOWN, "--ancestor", "/usr/bin/zsh")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "allow  files read_x",
+        "  rule    read",
+        f"  at      {file}:6",
+        "  reason  rule read allows it",
+        "  recheck the host is looked at again before the call is forwarded",
+        f"  match   {SHOWN}  recheck  {file}:6",
+    ]
+    answer = json.loads(desk.run("explain", "files", "read_x", "--file", file, *KNOWN, "--json").stdout)
+    assert answer["caller"] == {
+        "principals": ["any", "host:codex"], "grade": "G2", "unit": "app-x", "label": "snap.code", "ancestors": [],
+    }  # fmt: skip
+    assert (answer["recheck"], answer["missed"]) == (True, [])
+    assert answer["matching"][0] == {
+        "id": "read", "effect": "allow", "who": ["host:codex"], "server": ["*"], "tools": ["read_*"], "methods": [],
+        "durable": False, "grade": "G2", "unit": ["app-*"], "label": ["code", "snap.*"], "ancestor_not": ["bash"],
+        "recheck": True, "origin": f"{file}:6",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (["--host", "zed"], "rule read is for host:codex and the host is host:zed"),
+        (["--grade", "G1"], "rule read needs G2 and the host has G1"),
+        (["--unit", ""], "rule read needs unit app-* and the host has none"),
+        (["--label", "x"], "rule read needs label code, snap.* and the host has another"),
+        (["--ancestor", "/usr/bin/zsh", "--ancestor", "/bin/bash"], "rule read is not for hosts below bash"),
+    ],
+)
+def test_explain_says_what_is_wanting(desk, change, reason):
+    file = desk.file(DEMANDING)
+    result = desk.run("explain", "files", "read_x", "--file", file, *KNOWN, *change)
+    assert result.exit_code == 5
+    assert result.stdout.splitlines() == [
+        "deny  files read_x",
+        "  rule    default",
+        "  at      built in",
+        f"  reason  {reason}",
+        f"  missed  {SHOWN}  recheck  {file}:6",
+        f"          {reason}",
+    ]
+    answer = json.loads(
+        desk.run("explain", "files", "read_x", "--file", file, *KNOWN, *change, "--json").stdout
+    )
+    assert (answer["reason"], answer["missed"][0]["why"], answer["missed"][0]["id"]) == (
+        reason,
+        reason,
+        "read",
+    )
+
+
+def test_show_and_check_tell_what_holds_for_all_hosts(desk):
+    settings = [
+        "unpinned allow: servers without a manifest run",
+        "on_update allow_same_owner: a changed host is recognised if its owner is the same",
+        "recheck 90s: hosts are looked at again and again",
+    ]
+    file = desk.file(DEMANDING)
+    assert desk.run("check", file).stdout.splitlines()[1:] == settings
+    desk.run("apply", file)
+    assert desk.run("show").stdout.splitlines()[2:] == [*settings, f"  {SHOWN}  recheck  {file}:6"]
+    answer = json.loads(desk.run("show", "--json").stdout)
+    assert (answer["unpinned"], answer["on_update"], answer["recheck_seconds"]) == (
+        "allow",
+        "allow_same_owner",
+        90.0,
+    )
+
+
+@pytest.mark.parametrize("options", [["--host", "A"], ["--host", ""], ["--host", "a\x1b"], ["--grade", "G9"]])
+def test_a_host_that_cannot_be_is_wrong_usage(desk, options):
+    result = desk.run("explain", "files", "x", "--file", desk.file(), *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "\x1b" not in result.stderr
