@@ -170,7 +170,7 @@ PUBLISHERS: Final = 128
 """Publishers in one trust set."""
 PREFIX_CHARS: Final = 256
 """Longest prefix of manifest names, or longest namespace, characters."""
-REVOKED: Final = 4096
+REVOKED: Final = 1024
 """Entries of one kind in a revocation list."""
 SUBJECTS: Final = 1024
 """Subjects of one signed statement."""
