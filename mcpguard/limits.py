@@ -176,3 +176,25 @@ SUBJECTS: Final = 1024
 """Subjects of one signed statement."""
 CLOCK_SLACK_SECONDS: Final = 300
 """How far the clock may be below the latest moment ever seen before it counts as turned back, seconds."""
+
+# --- manifest -------------------------------------------------------------------------------------------
+MANIFEST_NAME_CHARS: Final = 200
+"""Longest name of a server, characters; that of the public registry (server.schema.json)."""
+MANIFEST_WORD_CHARS: Final = 32 * KIB
+"""Longest argument, path or value of a variable in a manifest, characters; a quarter of what Linux passes on."""
+MANIFEST_TITLE_CHARS: Final = 256
+"""Longest name that a person reads in a manifest, characters."""
+MANIFEST_ARGV: Final = 256
+"""Arguments of one command."""
+MANIFEST_VARIABLES: Final = 128
+"""Variables of one kind in a manifest."""
+MANIFEST_FILES: Final = 64
+"""Executables and scripts that one manifest pins one by one."""
+
+# --- enrolled hosts -------------------------------------------------------------------------------------
+ENROLLED_BYTES: Final = 1 * MIB
+"""Largest list of enrolled hosts, bytes."""
+ENROLLED_HOSTS: Final = 128
+"""Hosts in that list."""
+FORMER_DIGESTS: Final = 8
+"""Digests that are remembered of a program after it was updated: releases that may still run."""
