@@ -68,7 +68,7 @@ class Record(msgspec.Struct, frozen=True):
         prev: SHA-256 of the previous line with its LF, hex.
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
-        type: `call`, `outcome`, `drop`, `session`, `policy` or `log`; readers skip types they do not know.
+        type: `call`, `outcome`, `drop`, `finding`, `session`, `policy` or `log`; readers skip types they do not know.
         body: Every member outside the envelope, `type` included.
     """
 
@@ -211,6 +211,22 @@ def drop(start: bytes, side: Side, reason: str, size: int) -> bytes:
         side.value.encode(),
         encode(reason),
         size,
+    )
+
+
+def finding(start: bytes, kind: str, name: str, fault: str, pinned: str, seen: str) -> bytes:
+    """Something that a server said of itself and that is not what its manifest pins.
+
+    `kind` and `name` say what, `fault` what is wrong; `pinned` and `seen` are digests of the whole definition, empty
+    where there is none.
+    """
+    return b'"type":"finding",%b"kind":%b,"name":%b,"fault":%b,"pinned":%b,"seen":%b' % (
+        start,
+        encode(kind),
+        encode(name),
+        encode(fault),
+        encode(pinned),
+        encode(seen),
     )
 
 

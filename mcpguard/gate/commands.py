@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from mcpguard.model import Side
+from mcpguard.model import Json, Side
 
 
 class Append(msgspec.Struct, frozen=True):
@@ -39,4 +39,30 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-Command: TypeAlias = Append | Later | Write | Close
+class Finding(msgspec.Struct, frozen=True):
+    """Something that a server said of itself and that is not what its manifest pins.
+
+    Attributes:
+        kind: `tools`, `prompts`, `resourceTemplates`, `instructions` or `serverInfo`.
+        name: Tool or prompt name, or URI template; empty for the other two.
+        fault: What is wrong, as the end of a sentence that begins with the definition; or that it is as pinned again.
+        pinned: The pinned digest (for `serverInfo` the pinned name); empty if nothing is pinned.
+        seen: The digest that was seen (for `serverInfo` the name); empty if none was taken.
+        definition: What the server said, a copy; None if it is too large to be kept.
+    """
+
+    kind: str
+    name: str
+    fault: str
+    pinned: str = ""
+    seen: str = ""
+    definition: Json = None
+
+
+class Noticed(msgspec.Struct, frozen=True):
+    """Keep what these findings are about, so that a person can compare it; their records are written already."""
+
+    findings: tuple[Finding, ...]
+
+
+Command: TypeAlias = Append | Later | Write | Noticed | Close

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
 from mcpguard.policy.snapshot import Snapshot
 
@@ -32,6 +33,13 @@ class PolicyChanged(msgspec.Struct, frozen=True):
     now: int
 
 
+class PinsChanged(msgspec.Struct, frozen=True):
+    """Other definitions are pinned from the next message on: a person accepted what a server says now."""
+
+    pins: DefinitionPins
+    now: int
+
+
 class NotRecorded(msgspec.Struct, frozen=True):
     """The `Append` of the last commands failed, and none of the calls among them has been forwarded."""
 
@@ -39,4 +47,4 @@ class NotRecorded(msgspec.Struct, frozen=True):
     now: int
 
 
-Event: TypeAlias = BytesReceived | StreamEnded | PolicyChanged | NotRecorded
+Event: TypeAlias = BytesReceived | StreamEnded | PolicyChanged | PinsChanged | NotRecorded

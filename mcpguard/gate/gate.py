@@ -14,18 +14,21 @@ Decided:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from mcpguard.errors import ProtocolError
 from mcpguard.gate import refusals, subscriptions
 from mcpguard.gate.commands import Command
-from mcpguard.gate.events import BytesReceived, Event, NotRecorded, PolicyChanged, StreamEnded
+from mcpguard.gate.events import BytesReceived, Event, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
 from mcpguard.gate.half import Half
 from mcpguard.gate.host import HostSide
 from mcpguard.gate.ledger import Ledger
 from mcpguard.gate.outbox import Outbox
+from mcpguard.gate.pinning import Pinning
 from mcpguard.gate.server import ServerSide
 from mcpguard.gate.state import State
+from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol.framing import LineBuffer
@@ -40,12 +43,23 @@ class Gate:
         server: The server's name, for people and records.
         prefix: The encoded record members of this connection (`audit.record.prefix`).
         key: Key of argument digests.
+        pins: What the server's manifest pins; None leaves definitions as they are.
+        withdrawn: Digests of deviating definitions that earlier connections saw, by kind and name (`pinning`).
     """
 
     __slots__ = ("_buffers", "_halves", "_state")
 
-    def __init__(self, snapshot: Snapshot, server: str, prefix: bytes, key: bytes) -> None:
-        self._state = State(Ledger(snapshot, prefix, key), server)
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        server: str,
+        prefix: bytes,
+        key: bytes,
+        pins: DefinitionPins | None = None,
+        withdrawn: Mapping[tuple[str, str], str] | None = None,
+    ) -> None:
+        pinning = None if pins is None else Pinning(pins, withdrawn)
+        self._state = State(Ledger(snapshot, prefix, key, pinning), server)
         self._buffers = {Side.HOST: LineBuffer(), Side.SERVER: LineBuffer()}
         self._halves: dict[Side, Half] = {
             Side.HOST: HostSide(self._state),
@@ -64,7 +78,9 @@ class Gate:
             case StreamEnded():
                 self._ended(event.side)
             case PolicyChanged():
-                self._changed(event.snapshot)
+                self._changed(lambda ledger: ledger.change(event.snapshot))
+            case PinsChanged():
+                self._changed(lambda ledger: ledger.repin(event.pins))
             case NotRecorded():
                 self._unrecorded(last, event.reason)
             case _:
@@ -136,9 +152,11 @@ class Gate:
                     refusals.to_server(call.ident, call.method.name, "the audit log is full")
                 )
 
-    def _changed(self, snapshot: Snapshot) -> None:
+    def _changed(self, change: Callable[[Ledger], None]) -> None:
+        """Rule otherwise from now on, and tell the host which of the lists it saw are others now."""
         state = self._state
-        before = state.listing.visible(state.ledger.snapshot)
-        state.ledger.change(snapshot)
-        after = state.listing.visible(snapshot)
+        ledger = state.ledger
+        before = state.listing.visible(ledger.snapshot, ledger.pins)
+        change(ledger)
+        after = state.listing.visible(ledger.snapshot, ledger.pins)
         subscriptions.announce(state, {holds for holds in after if after[holds] != before[holds]})

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from mcpguard import limits
 from mcpguard.audit import record
+from mcpguard.gate.commands import Finding
 from mcpguard.gate.pending import Call
+from mcpguard.gate.pinning import TOOLS, Pinning
+from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Decision, Json, Side, Verdict
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol.strict import encode_raw
@@ -39,14 +42,15 @@ class Ruling:
 
 
 class Ledger:
-    """Rulings and record bodies under the snapshot that holds now."""
+    """Rulings and record bodies under the snapshot and the pins that hold now; without pins, policy alone decides."""
 
-    __slots__ = ("_hash", "_prefix", "neutralise", "observing", "snapshot", "tools")
+    __slots__ = ("_hash", "_prefix", "neutralise", "observing", "pins", "snapshot", "tools")
 
-    def __init__(self, snapshot: Snapshot, prefix: bytes, key: bytes) -> None:
+    def __init__(self, snapshot: Snapshot, prefix: bytes, key: bytes, pins: Pinning | None = None) -> None:
         self._prefix = prefix
         self._hash = record.keyed(key)
         self.tools: dict[str, Ruling] = {}
+        self.pins = pins
         self.change(snapshot)
 
     def change(self, snapshot: Snapshot) -> None:
@@ -56,6 +60,14 @@ class Ledger:
         self.neutralise = snapshot.neutralise
         self.tools.clear()
 
+    def repin(self, pins: DefinitionPins) -> None:
+        """Rule by other pins from now on."""
+        if self.pins is None:
+            self.pins = Pinning(pins)
+        else:
+            self.pins.change(pins)
+        self.tools.clear()
+
     def tool(self, name: str) -> Ruling:
         """The ruling on a call of a tool; one dictionary look-up after the first."""
         ruling = self.tools.get(name)
@@ -63,13 +75,18 @@ class Ledger:
             if len(self.tools) >= limits.SNAPSHOT_NAMES:
                 self.tools.clear()
             decision = self.snapshot.tool(name)
+            if self.pins is not None:
+                decision = self.pins.narrowed(TOOLS, name, decision)
             ruling = Ruling(Side.HOST, "tools/call", name, decision, observing=self.snapshot.observing)
             self.tools[name] = ruling
         return ruling
 
     def method(self, method: str, target: str = "", side: Side = Side.HOST) -> Ruling:
         """The ruling on a gated method other than `tools/call`, sent by `side`."""
-        return Ruling(side, method, target, self.snapshot.method(method), observing=self.snapshot.observing)
+        decision = self.snapshot.method(method)
+        if self.pins is not None and side is Side.HOST:
+            decision = self.pins.narrowed_method(method, target, decision)
+        return Ruling(side, method, target, decision, observing=self.snapshot.observing)
 
     def unless_denied(self, method: str) -> Ruling:
         """The ruling on what passes unless a rule speaks of it: tasks follow the call that made them."""
@@ -93,6 +110,12 @@ class Ledger:
     def settled(self, call: Call, status: bytes, now: int, size: int) -> bytes:
         """The record of how a forwarded request ended; `size` of the answer in bytes."""
         return record.outcome(self._prefix, call.number, call.tail, status, (now - call.began) // 1000, size)
+
+    def found(self, finding: Finding) -> bytes:
+        """The record of something that is not as it is pinned."""
+        return record.finding(
+            self._prefix, finding.kind, finding.name, finding.fault, finding.pinned, finding.seen
+        )
 
     def dropped(self, side: Side, reason: str, size: int) -> bytes:
         """The record of bytes from `side` that were not forwarded."""

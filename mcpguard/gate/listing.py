@@ -1,4 +1,4 @@
-"""Definition lists through policy: hide what may not be used, withdraw what deceives, keep order.
+"""Definition lists through policy and pins: hide what may not be used, withdraw what deceives, keep order.
 
 Rule 1: filtering is for the eye; enforcement is on the call itself.
 Rule 2: cursors are minted here, so a cursor that the server did not give for this list leads nowhere.
@@ -15,6 +15,7 @@ from typing import Final
 from mcpguard import limits
 from mcpguard.gate.bounded import remember
 from mcpguard.gate.pending import Chain
+from mcpguard.gate.pinning import Pinning
 from mcpguard.model import Era, Json, JsonObject, Verdict
 from mcpguard.policy.snapshot import Snapshot
 from mcpguard.protocol import views
@@ -59,8 +60,16 @@ class Listing:
         params["cursor"] = real
         return Chain(set(chain.names), set(chain.cursors), chain.pages), True
 
-    def answer(self, method: Method, chain: Chain, result: JsonObject, snapshot: Snapshot, era: Era) -> _Page:
-        """Filter one page in place.
+    def answer(
+        self,
+        method: Method,
+        chain: Chain,
+        result: JsonObject,
+        snapshot: Snapshot,
+        era: Era,
+        pins: Pinning | None = None,
+    ) -> _Page:
+        """Filter one page in place. What is not as `pins` say is taken out, and `pins` keep the findings.
 
         Returns:
             What was done to it; `fault` is set if the page may not be shown at all.
@@ -71,7 +80,9 @@ class Listing:
             page.fault = f"a list without {method.holds}"
             return page
         self.shown.add(method.holds)
-        kept = self._kept(method.holds, chain, entries, snapshot, page)
+        if pins is not None:
+            pins.begin_page()
+        kept = self._kept(method.holds, chain, entries, snapshot, page, pins)
         if len(kept) != len(entries):
             result[method.holds] = kept
             page.edited = True
@@ -80,15 +91,26 @@ class Listing:
             page.edited = _revocable(result) or page.edited
         return page
 
-    def visible(self, snapshot: Snapshot) -> dict[str, object]:
-        """What the host can see of each list it was shown, to tell whether a policy change matters to it."""
+    def visible(self, snapshot: Snapshot, pins: Pinning | None = None) -> dict[str, object]:
+        """What the host can see of each list it was shown, to tell whether a change matters to it."""
         seen: dict[str, object] = {holds: _usable(snapshot, holds, "") for holds in self.shown - {"tools"}}
         if "tools" in self.shown:
             seen["tools"] = [name for name in self.known if _usable(snapshot, "tools", name)]
-        return seen
+        if pins is None:
+            return seen
+        return {
+            holds: (usable, [] if snapshot.observing else pins.withdrawn(holds))
+            for holds, usable in seen.items()
+        }
 
     def _kept(
-        self, holds: str, chain: Chain, entries: list[Json], snapshot: Snapshot, page: _Page
+        self,
+        holds: str,
+        chain: Chain,
+        entries: list[Json],
+        snapshot: Snapshot,
+        page: _Page,
+        pins: Pinning | None,
     ) -> list[Json]:
         named = [entry.get(_NAME_OF.get(holds, "name")) if type(entry) is dict else None for entry in entries]
         twice = {name for name, count in Counter(n for n in named if type(n) is str).items() if count > 1}
@@ -97,8 +119,12 @@ class Listing:
             fault = self._fault(holds, chain, entry, name, twice)
             if fault:
                 page.findings.append(f"definition {str(name)[: limits.NAME_CHARS]!a} {fault}")
-                if not snapshot.observing:
-                    continue
+            if pins is not None:
+                fault = pins.listed(holds, name, entry, fault)
+                if fault and type(name) is str and pins.pinned(holds, name):
+                    chain.names.add(name)  # what differs on one page is not replaced by another one
+            if fault and not snapshot.observing:
+                continue
             if type(name) is str:
                 chain.names.add(name)
                 if holds == "tools":

@@ -6,20 +6,21 @@ after a failed `Append` everything else can still be sent and each of them be an
 
 from __future__ import annotations
 
-from mcpguard.gate.commands import Append, Close, Command, Later, Write
+from mcpguard.gate.commands import Append, Close, Command, Finding, Later, Noticed, Write
 from mcpguard.model import Side
 
 
 class Outbox:
     """Lines and record bodies of one event. Lines carry their LF."""
 
-    __slots__ = ("closing", "durable", "guarded", "later", "records", "to_host", "to_server")
+    __slots__ = ("closing", "durable", "guarded", "later", "noticed", "records", "to_host", "to_server")
 
     def __init__(self) -> None:
         self.to_host: list[bytes] = []
         self.to_server: list[bytes] = []
         self.records: list[bytes] = []
         self.later: list[bytes] = []
+        self.noticed: tuple[Finding, ...] = ()
         self.guarded: dict[tuple[Side, int], int] = {}
         self.durable = False
         self.closing = ""
@@ -41,6 +42,8 @@ class Outbox:
             out.append(Write(Side.HOST, b"".join(self.to_host)))
         if self.later:
             out.append(Later(self.later))
+        if self.noticed:
+            out.append(Noticed(self.noticed))
         if self.closing:
             out.append(Close(self.closing))
         return out

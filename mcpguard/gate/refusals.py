@@ -6,14 +6,21 @@ Error Handling; protocol revisions differ only in `resultType`.
 
 from __future__ import annotations
 
+from mcpguard.gate.pinning import Withdrawn
 from mcpguard.model import Decision, Era, MessageId, Side
 from mcpguard.protocol import jsonrpc
 
 
 def tool(ident: MessageId, name: str, server: str, decision: Decision, era: Era) -> bytes:
     """A denied tool: named by its rule where a rule forbids it, unknown where nothing allows it."""
-    if decision.silent:
+    if decision.silent:  # by policy or because no manifest names it
         return jsonrpc.error_line(ident, jsonrpc.INVALID_PARAMS, f"Unknown tool: {name}")
+    if isinstance(decision, Withdrawn):
+        text = (
+            f'mcpguard refused this call: the tool "{name}" of {server} is withdrawn, because {decision.reason}. '
+            f"Retrying will not help; a person can {_compare(server)}"
+        )
+        return jsonrpc.tool_denial(ident, text, era)
     text = (
         f'mcpguard refused this call: rule "{decision.rule}" ({decision.origin}) does not let it use the tool '
         f'"{name}" of {server}. Retrying will not help; a person can look with: '
@@ -22,8 +29,20 @@ def tool(ident: MessageId, name: str, server: str, decision: Decision, era: Era)
     return jsonrpc.tool_denial(ident, text, era)
 
 
+def _compare(server: str) -> str:
+    return f"see what changed with: mcpguard server diff {server} and accept it with: mcpguard server trust {server}"
+
+
+def another_server(fault: str, server: str) -> str:
+    """Why the greeting of a server that calls itself otherwise does not pass."""
+    return f"{fault}; a person can {_compare(server)}"
+
+
 def method(ident: MessageId, name: str, server: str, decision: Decision) -> bytes:
     """A denied request of any other method."""
+    if isinstance(decision, Withdrawn):
+        text = f"mcpguard refused {name}: {decision.reason}; a person can {_compare(server)}"
+        return jsonrpc.error_line(ident, jsonrpc.POLICY_REFUSED, text, {"rule": decision.rule})
     text = (
         f"mcpguard refused {name}: {decision.reason} (rule {decision.rule}, {decision.origin}); "
         f"a person can look with: mcpguard policy explain {server} {name}"

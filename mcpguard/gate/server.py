@@ -22,6 +22,7 @@ from mcpguard.protocol.methods import Kind, Method
 from mcpguard.protocol.strict import Refused, encode
 
 _COMPLETE = "complete"
+_SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 _URL_ELICITATION = -32042
 _TOOL = Kind.TOOL
 _RESULT = Shape.RESULT
@@ -100,7 +101,8 @@ class ServerSide(Half):
         if fault:
             self._withhold(call, fault)
             return
-        if meta.strip_own(result.get("_meta")):
+        tags = result.get("_meta")
+        if tags is not None and self._tags(tags):
             edited = True
         if state.ledger.neutralise and neutral.suspicious(line):
             neutral.neutralise(result)
@@ -125,7 +127,7 @@ class ServerSide(Half):
             case Kind.LIST:
                 return self._page(call, result)
             case Kind.HANDSHAKE:
-                return False, self._greeted(call, result)
+                return self._greeted(call, result)
             case Kind.TASK:
                 return self._task(call, result)
             case Kind.LISTEN:
@@ -194,25 +196,56 @@ class ServerSide(Half):
     def _page(self, call: Call, result: JsonObject) -> tuple[bool, str]:
         state = self._state
         chain = call.listing or Chain()
-        page = state.listing.answer(call.method, chain, result, state.ledger.snapshot, state.speaking)
+        pins = state.ledger.pins
+        page = state.listing.answer(call.method, chain, result, state.ledger.snapshot, state.speaking, pins)
+        if pins is not None:
+            state.tell_findings(pins)
         for finding in page.findings:
             state.drop(Side.SERVER, finding, 0)
         return page.edited, page.fault
 
-    def _greeted(self, call: Call, result: JsonObject) -> str:
-        """Read the answer to `initialize` or `server/discover`."""
+    def _tags(self, tags: Json) -> bool:
+        """Take out of the `_meta` of a result what is ours to say, or not the pinned server's; True if edited."""
+        edited = meta.strip_own(tags)
+        ledger = self._state.ledger
+        if ledger.pins is None or type(tags) is not dict or _SERVER_INFO not in tags:
+            return edited
+        fault = ledger.pins.server(tags[_SERVER_INFO])
+        self._state.tell_findings(ledger.pins)
+        if fault and not ledger.observing:
+            del tags[_SERVER_INFO]
+            return True
+        return edited
+
+    def _greeted(self, call: Call, result: JsonObject) -> tuple[bool, str]:
+        """Read the answer to `initialize` or `server/discover`: whether it was edited, and why it may not pass."""
         state = self._state
         info = result.get("serverInfo")
         if call.method.name == "initialize":
             revision = result.get("protocolVersion")
             if revision not in methods.LEGACY_REVISIONS:
-                return "the server answered initialize with a revision that mcpguard does not know"
+                return False, "the server answered initialize with a revision that mcpguard does not know"
             state.revision = revision
         else:
             tags = result.get("_meta")
-            info = tags.get("io.modelcontextprotocol/serverInfo") if type(tags) is dict else info
+            info = tags.get(_SERVER_INFO) if type(tags) is dict else info
         state.server_name = meta.claimed_name(info)
-        return ""
+        return self._introduced(info, result)
+
+    def _introduced(self, info: Json, result: JsonObject) -> tuple[bool, str]:
+        """Compare what a server says of itself with the pins: instructions that differ are taken out."""
+        state = self._state
+        pins = state.ledger.pins
+        if pins is None:
+            return False, ""
+        fault = pins.server(info)
+        strange = not pins.instructions(result.get("instructions"))
+        state.tell_findings(pins)
+        if state.ledger.observing:
+            return False, ""
+        if strange:
+            del result["instructions"]
+        return strange, refusals.another_server(fault, state.name) if fault else ""
 
     def _error(self, message: JsonObject, line: bytes) -> None:
         state = self._state

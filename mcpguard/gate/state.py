@@ -8,6 +8,7 @@ from mcpguard.gate.ledger import Ledger
 from mcpguard.gate.listing import Listing
 from mcpguard.gate.outbox import Outbox
 from mcpguard.gate.pending import Call, Pending
+from mcpguard.gate.pinning import Pinning
 from mcpguard.gate.rounds import Rounds
 from mcpguard.model import Era, Json, JsonObject, Side
 from mcpguard.protocol.methods import REQUESTS
@@ -93,6 +94,15 @@ class State:
                 self.ledger.dropped(side, f"{count} more lines, too many to record each", 0)
             )
         self._hushed.clear()
+
+    def tell_findings(self, pins: Pinning) -> None:
+        """Record what a server said that is not as it is pinned, and forget rulings that this makes untrue."""
+        if findings := pins.take():
+            self.out.later += [self.ledger.found(finding) for finding in findings]
+            self.out.noticed += tuple(findings)
+        if pins.moved:
+            self.ledger.tools.clear()
+            pins.moved = False
 
     def failed(self, call: Call) -> None:
         """A request of the host ended without a result: after `initialize`, the host may try again."""

@@ -59,6 +59,18 @@ BODIES = [
         {"type": "drop", **WHO, "side": "server", "reason": "no such id", "bytes": 12},
     ),
     (
+        record.finding(START, "tools", "read_\u202efile", "differs", "ab" * 32, ""),
+        {
+            "type": "finding",
+            **WHO,
+            "kind": "tools",
+            "name": "read_\u202efile",
+            "fault": "differs",
+            "pinned": "ab" * 32,
+            "seen": "",
+        },
+    ),
+    (
         record.session(START, "end", code=0, calls=3),
         {"type": "session", **WHO, "event": "end", "code": 0, "calls": 3},
     ),
@@ -140,6 +152,7 @@ def test_the_longest_texts_stay_within_a_record():
         start, 2**53, record.call_tail(Side.HOST, worst, worst, Verdict.DENY, worst), b"0" * 32, 2**53
     )
     assert len(sealed(body)) <= limits.RECORD_BYTES
+    assert len(sealed(record.finding(start, worst, worst, worst, worst, worst))) <= limits.RECORD_BYTES
     assert len(sealed(record.session(start, "begin", command=[worst] * 10_000))) <= limits.RECORD_BYTES
     found = record.parse_line(sealed(body)).body
     assert found["target"].endswith("…(+9488)")

@@ -10,8 +10,8 @@ import json
 import msgspec
 
 from mcpguard.audit import record
-from mcpguard.gate.commands import Append, Close, Later, Write
-from mcpguard.gate.events import BytesReceived, NotRecorded, PolicyChanged, StreamEnded
+from mcpguard.gate.commands import Append, Close, Later, Noticed, Write
+from mcpguard.gate.events import BytesReceived, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
 from mcpguard.gate.gate import Gate
 from mcpguard.model import Side
 from mcpguard.policy.builtin import observe_snapshot
@@ -172,15 +172,20 @@ def initialized(revision="2025-11-25"):
 
 
 class Playbook:
-    """One connection. `policy` is the text of a policy file; None is the policy of a fresh installation."""
+    """One connection. `policy` is the text of a policy file; None is the policy of a fresh installation.
 
-    def __init__(self, policy=POLICY):
-        self.gate = Gate(snapshot(policy), "files", record.prefix("c1", {"uid": 1000}, "files"), b"key")
+    `pins` are `DefinitionPins`, `withdrawn` what earlier connections saw.
+    """
+
+    def __init__(self, policy=POLICY, pins=None, withdrawn=None):
+        start = record.prefix("c1", {"uid": 1000}, "files")
+        self.gate = Gate(snapshot(policy), "files", start, b"key", pins, withdrawn)
         self.now = 0
         self.story = []
         self.records = []
         self.full = False
         self.closed = None
+        self.calls = 0
 
     def opened(self, revision="2025-11-25", capabilities=None):
         """After the handshake of the legacy era; the next request of the host travels as number 2."""
@@ -199,6 +204,22 @@ class Playbook:
         self.feed(BytesReceived(Side.HOST, b"".join(map(line, said)), self._tick()))
         return self
 
+    def feed_server(self, *said):
+        """The server says these messages or bytes; what comes out."""
+        return self.feed(BytesReceived(Side.SERVER, b"".join(map(line, said)), self._tick()))
+
+    def feed_call(self, tool):
+        """The host calls a tool; what comes out."""
+        self.calls += 1
+        return self.feed(BytesReceived(Side.HOST, line(call(f"call-{self.calls}", tool)), self._tick()))
+
+    def feed_list(self, method, kind, entries):
+        """The host lists, and the server answers with these entries; what comes of the answer."""
+        self.calls += 1
+        said = request(f"call-{self.calls}", method)
+        (seen,) = self.feed(BytesReceived(Side.HOST, line(said), self._tick()))["to_server"]
+        return self.feed_server(result(seen["id"], {kind: entries}))
+
     def server(self, *said, **expected):
         """The server says these messages or bytes in one read."""
         return self._step(BytesReceived(Side.SERVER, b"".join(map(line, said)), self._tick()), expected)
@@ -208,6 +229,10 @@ class Playbook:
 
     def policy(self, text, **expected):
         return self._step(PolicyChanged(snapshot(text), self._tick()), expected)
+
+    def pins(self, pins, **expected):
+        """A person accepted what the server says now."""
+        return self._step(PinsChanged(pins, self._tick()), expected)
 
     def later(self, seconds):
         self.now += int(seconds * 1_000_000_000)
@@ -219,7 +244,7 @@ class Playbook:
 
     def feed(self, event):
         """What comes out: lines for each side as JSON, bodies of the records, the reason of a close."""
-        out = {"to_server": [], "to_host": [], "records": [], "closed": None}
+        out = {"to_server": [], "to_host": [], "records": [], "noticed": [], "closed": None}
         self._carry_out(self.gate.handle(event), out)
         self.story.append((event, out))
         self.records += out["records"]
@@ -233,7 +258,7 @@ class Playbook:
     def _carry_out(self, commands, out):
         failed = False
         kinds = [type(command) for command in commands]
-        assert kinds == sorted(kinds, key=[Append, Write, Later, Close].index), self.told(commands)
+        assert kinds == sorted(kinds, key=[Append, Write, Later, Noticed, Close].index), self.told(commands)
         for command in commands:
             match command:
                 case Append() if self.full:
@@ -244,6 +269,8 @@ class Playbook:
                     lines = strict_lines(command.data)
                     if not failed:
                         out["to_server" if command.side is Side.SERVER else "to_host"] += lines
+                case Noticed():
+                    out["noticed"] += command.findings
                 case Close():
                     out["closed"] = command.reason
         if failed:
@@ -261,6 +288,14 @@ class Playbook:
         if records is not None:
             fits = len(records) == len(out["records"]) and all(map(has, records, out["records"]))
             assert fits, self.told(f"expected records: {shown(records)}")
+        noticed = expected.pop("noticed", None)
+        if noticed is not None:
+            found = [(finding.kind, finding.name, finding.fault) for finding in out["noticed"]]
+            fits = len(found) == len(noticed) and all(
+                kind == k and name == n and fault in f
+                for (kind, name, fault), (k, n, f) in zip(noticed, found, strict=True)
+            )
+            assert fits, self.told(f"expected findings: {noticed}, found {found}")
         assert not expected, f"not an expectation: {expected}"
         return self
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcpguard.gate.commands import Append, Close, Later, Write
+from mcpguard.gate.commands import Append, Close, Finding, Later, Noticed, Write
 from mcpguard.model import Side
 
 
@@ -12,7 +12,10 @@ def test_commands_are_equal_by_what_they_say():
     assert Append([b"a"]) != Later([b"a"])
 
 
-@pytest.mark.parametrize("command", [Write(Side.HOST, b""), Append([]), Later([]), Close("done")])
+@pytest.mark.parametrize(
+    "command",
+    [Write(Side.HOST, b""), Append([]), Later([]), Close("done"), Noticed(()), Finding("tools", "a", "x")],
+)
 def test_commands_are_frozen(command):
     with pytest.raises(AttributeError):
         setattr(command, command.__struct_fields__[0], None)

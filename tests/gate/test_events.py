@@ -2,7 +2,8 @@
 
 import pytest
 
-from mcpguard.gate.events import BytesReceived, NotRecorded, PolicyChanged, StreamEnded
+from mcpguard.gate.events import BytesReceived, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
+from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
 from tests.gate.playbook import snapshot
 
@@ -10,6 +11,7 @@ EVENTS = [
     BytesReceived(Side.HOST, b"a", 5),
     StreamEnded(Side.SERVER, 5),
     PolicyChanged(snapshot(None), 5),
+    PinsChanged(DefinitionPins(), 5),
     NotRecorded("full", 5),
 ]
 

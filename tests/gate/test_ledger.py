@@ -5,15 +5,18 @@ import pytest
 
 from mcpguard import limits
 from mcpguard.audit import record
+from mcpguard.gate.commands import Finding
 from mcpguard.gate.ledger import Ledger
 from mcpguard.gate.pending import Call
+from mcpguard.gate.pinning import Pinning
+from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side, Verdict
 from mcpguard.protocol.methods import Kind, Method
 from tests.gate.playbook import ASKING, POLICY, snapshot
 
 
-def ledger(policy=POLICY, key=b"k"):
-    return Ledger(snapshot(policy), record.prefix("c1", {"uid": 1}, "files"), key)
+def ledger(policy=POLICY, key=b"k", pins=None):
+    return Ledger(snapshot(policy), record.prefix("c1", {"uid": 1}, "files"), key, pins)
 
 
 def read(body):
@@ -93,6 +96,31 @@ def test_outcome_joins_its_call_by_id_and_side():
         key: settled[key] for key in ("conn", "side", "id", "method", "tool")
     }
     assert (settled["latency_us"], settled["size"], settled["status"]) == (2500, 12, "ok")
+
+
+def test_pins_narrow_rulings_on_what_the_host_asks_for_and_on_nothing_else():
+    pen = ledger(POLICY + ASKING, pins=Pinning(DefinitionPins(tools={"read_a": "0"}, prompts={"p": "0"})))
+    assert [pen.tool(name).allowed for name in ("read_a", "read_b")] == [True, False]
+    assert [pen.method("prompts/get", name).allowed for name in ("p", "q")] == [True, False]
+    assert pen.method("resources/read", "a:b").allowed
+    assert pen.method("sampling/createMessage", "", Side.SERVER).allowed
+    pen.repin(DefinitionPins(tools={"read_b": "0"}))
+    assert [pen.tool(name).allowed for name in ("read_a", "read_b")] == [False, True]
+    free = ledger()
+    assert free.tool("read_a").allowed
+    free.repin(DefinitionPins())
+    assert not free.tool("read_a").allowed
+
+
+def test_finding_is_recorded_with_both_digests_and_without_the_definition():
+    body = read(ledger().found(Finding("tools", "read_file", "differs", "aa", "bb", {"name": "read_file"})))
+    assert {key: body[key] for key in ("type", "conn", "server")} == {
+        "type": "finding",
+        "conn": "c1",
+        "server": "files",
+    }
+    rest = {key: body[key] for key in body if key not in ("type", "conn", "host", "server")}
+    assert rest == {"kind": "tools", "name": "read_file", "fault": "differs", "pinned": "aa", "seen": "bb"}
 
 
 def test_dropped_bytes_are_recorded_with_side_reason_and_size():

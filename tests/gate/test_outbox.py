@@ -1,8 +1,10 @@
 """The outbox: records first, and what may still be sent when they could not be written."""
 
-from mcpguard.gate.commands import Append, Close, Later, Write
+from mcpguard.gate.commands import Append, Close, Finding, Later, Noticed, Write
 from mcpguard.gate.outbox import Outbox
 from mcpguard.model import Side
+
+FOUND = Finding("tools", "read_file", "differs")
 
 
 def filled():
@@ -14,6 +16,7 @@ def filled():
     out.to_server.append(b"free too\n")
     out.records.append(b"r")
     out.later.append(b"l")
+    out.noticed += (FOUND,)
     out.closing = "over"
     out.durable = True
     return out
@@ -29,6 +32,7 @@ def test_records_come_before_lines_and_the_close_comes_last():
         Write(Side.SERVER, b"free\ncall\nfree too\n"),
         Write(Side.HOST, b"answer\nask\n"),
         Later([b"l"]),
+        Noticed((FOUND,)),
         Close("over"),
     ]
 

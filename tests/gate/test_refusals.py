@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from mcpguard.gate import refusals
+from mcpguard.gate.pinning import Withdrawn
 from mcpguard.model import Decision, Era, Side, Verdict
 
 RULE = Decision(Verdict.DENY, "no-deleting", "rule no-deleting denies it", "policy.toml:7")
@@ -35,6 +36,28 @@ def test_denied_tool_is_a_failed_result_that_names_the_rule(ident, era):
 def test_hidden_tool_is_an_unknown_tool(era):
     answer = read(refusals.tool(1, "rm", "files", Decision(), era))
     assert answer["error"] == {"code": -32602, "message": "Unknown tool: rm"}
+
+
+DIFFERS = Withdrawn(Verdict.DENY, "pins", "its definition differs from the pinned definition", "manifest")
+
+
+@pytest.mark.parametrize("era", list(Era))
+def test_withdrawn_tool_is_a_failed_result_that_names_the_reason_and_the_next_step(era):
+    value = read(refusals.tool(1, "read_file", "files", DIFFERS, era))["result"]
+    assert value["isError"] is True
+    assert ("resultType" in value) == (era is Era.MODERN)
+    for word in ("read_file", DIFFERS.reason, "mcpguard server diff files", "mcpguard server trust files"):
+        assert word in value["content"][0]["text"]
+    unpinned = Withdrawn(Verdict.DENY, "pins", "its definition is not pinned")
+    assert read(refusals.tool(1, "rm", "files", unpinned, era))["error"]["message"] == "Unknown tool: rm"
+
+
+def test_withdrawn_prompt_is_an_error_with_the_same_next_step():
+    error = read(refusals.method(1, "prompts/get", "files", DIFFERS))["error"]
+    assert (error["code"], error["data"]) == (40301, {"rule": "pins"})
+    for word in ("prompts/get", DIFFERS.reason, "mcpguard server diff files"):
+        assert word in error["message"]
+    assert "mcpguard server diff files" in refusals.another_server("it calls itself 'x'", "files")
 
 
 def test_denied_method_is_an_error_outside_the_reserved_range():

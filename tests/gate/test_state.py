@@ -6,7 +6,9 @@ from mcpguard import limits
 from mcpguard.audit import record
 from mcpguard.gate.ledger import Ledger
 from mcpguard.gate.pending import Call
+from mcpguard.gate.pinning import Pinning
 from mcpguard.gate.state import State
+from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Era, Side
 from mcpguard.protocol.methods import REQUESTS, Kind, Method
 from tests.gate.playbook import POLICY, snapshot
@@ -26,6 +28,20 @@ def test_era_decides_which_methods_exist():
     known.enter(Era.MODERN)
     assert (known.era, known.speaking) == (Era.MODERN, Era.MODERN)
     assert known.methods is REQUESTS[Era.MODERN, Side.HOST]
+
+
+def test_findings_are_recorded_once_and_rulings_that_they_make_untrue_are_forgotten():
+    pins = Pinning(DefinitionPins(tools={"read_file": "0" * 64}))
+    known = State(Ledger(snapshot(POLICY), record.prefix("c1", {}, "files"), b"k", pins), "files")
+    known.tell_findings(pins)
+    assert known.ledger.tool("read_file").allowed
+    known.tell_findings(pins)
+    assert "read_file" in known.ledger.tools
+    pins.listed("tools", "read_file", {"name": "read_file"}, "")
+    for _ in range(2):
+        known.tell_findings(pins)
+        assert (len(known.out.later), len(known.out.noticed)) == (1, 1)
+    assert not known.ledger.tool("read_file").allowed
 
 
 def test_tasks_are_remembered_up_to_a_bound():
