@@ -1,7 +1,7 @@
 """The shim's end of a connection: its handshake, the lines to it, and its death.
 
 Source: security reference 2.3: credentials first, then a nonce that only what runs *after* the look can echo, then
-exactly three descriptors with close-on-exec.
+exactly three descriptors with close-on-exec. Each message must be sent by the process that connected.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Callable
 from mcpguard import __version__, limits
 from mcpguard.errors import DaemonError, GuardError, PeerError, ProtocolError
 from mcpguard.protocol.hello import Hello, greeting, one_line, parse_hello
-from mcpguard.system.descriptors import close_all, receive
+from mcpguard.system.descriptors import Sender, close_all, receive
+from mcpguard.system.peercred import Peer, require_sender
 
 _NONCE_BYTES = 16
 _CHUNK = 65536
@@ -24,10 +25,17 @@ class Lifeline:
     """A connection on run.sock. Owns the socket, and the descriptors until they are taken.
 
     `seconds` is the time that a handshake may take.
+
+    Attributes:
+        peer: Who connected: every message of the handshake must come from it. If it is not set, a socket that says
+            who sends is refused, so that nobody forgets to set it.
     """
 
-    def __init__(self, sock: socket.socket, seconds: float = limits.HELLO_SECONDS) -> None:
+    def __init__(
+        self, sock: socket.socket, seconds: float = limits.HELLO_SECONDS, peer: Peer | None = None
+    ) -> None:
         self._sock = sock
+        self.peer = peer
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._nonce = os.urandom(_NONCE_BYTES).hex().encode()
@@ -124,7 +132,7 @@ class Lifeline:
         while len(data) < size:
             await self._readable()
             try:
-                more, passed = receive(
+                more, passed, sender = receive(
                     self._sock, min(_CHUNK, size - len(data)) if len(data) >= 4 else _CHUNK
                 )
             except (BlockingIOError, InterruptedError):
@@ -132,6 +140,8 @@ class Lifeline:
             except OSError as error:
                 raise PeerError("the shim is gone") from error
             self._descriptors.extend(passed)
+            if more:
+                self._check_sender(sender)
             if not more or len(self._descriptors) > 3:
                 raise PeerError("the shim is gone" if not more else "too many descriptors were passed")
             data += more
@@ -140,6 +150,15 @@ class Lifeline:
                 if size > limits.HELLO_BYTES or len(data) > size:
                     raise ProtocolError("malformed handshake")
         return bytes(data[4:])
+
+    def _check_sender(self, sender: Sender) -> None:
+        try:
+            if self.peer is not None:
+                require_sender(self.peer, sender)
+            elif sender.credentials is not None:
+                raise PeerError("nobody looked at who connected")
+        finally:
+            sender.close()
 
     async def _readable(self) -> None:
         ready: asyncio.Future[None] = self._loop.create_future()

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,10 @@ _log = logging.getLogger("mcpguard")
 _BACKLOG = 1024
 _PAUSE_SECONDS = 0.2
 _ACCEPTS = 64
+_SO_PASSCRED = 16
+_SO_PASSPIDFD = 76
+_SO_PASSRIGHTS = 83
+_UNKNOWN = (errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 
 
 class Listener:
@@ -26,13 +31,16 @@ class Listener:
     Args:
         path: Where it is bound; a socket that a dead daemon left is replaced, anything else refused.
         accepted: Called with each connection, non-blocking and close-on-exec.
+        shims: Whether shims connect here. Then the kernel notes with every message who sent it (SO_PASSCRED,
+            SO_PASSPIDFD); set before anybody connects, so that no first message is missed. If not, nobody may pass
+            descriptors (SO_PASSRIGHTS, Linux 6.16): there is no use for them.
 
     Raises:
         PeerError: Something that is not ours stands at `path`, or the path is too long.
         DaemonError: A socket cannot be made there.
     """
 
-    def __init__(self, path: Path, accepted: Callable[[socket.socket], None]) -> None:
+    def __init__(self, path: Path, accepted: Callable[[socket.socket], None], *, shims: bool = False) -> None:
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise PeerError(
                 f"the socket path {path} is too long", hint="set MCPGUARD_RUNTIME_DIR to a shorter directory"
@@ -51,6 +59,8 @@ class Listener:
             raise DaemonError(f"cannot listen at {path}: {error.strerror}") from error
         finally:
             os.umask(before)
+        if sys.platform == "linux":
+            self._ask(shims=shims)
         self._sock.listen(_BACKLOG)
         self._loop.add_reader(self._sock.fileno(), self._ready)
 
@@ -64,6 +74,16 @@ class Listener:
         self._loop.remove_reader(self._sock.fileno())
         self._path.unlink(missing_ok=True)
         self._sock.close()
+
+    def _ask(self, *, shims: bool) -> None:
+        """Set what connections inherit; a kernel that does not know an option goes without."""
+        options = {_SO_PASSCRED: 1, _SO_PASSPIDFD: 1} if shims else {_SO_PASSRIGHTS: 0}
+        for option, value in options.items():
+            try:
+                self._sock.setsockopt(socket.SOL_SOCKET, option, value)
+            except OSError as error:
+                if error.errno not in _UNKNOWN:
+                    raise
 
     def _ready(self) -> None:
         for _ in range(_ACCEPTS):

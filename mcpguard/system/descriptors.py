@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import stat
+import struct
 import sys
 from typing import Final
 
@@ -20,28 +21,65 @@ from mcpguard.errors import PeerError
 
 _O_PATH: Final = getattr(os, "O_PATH", 0)
 _CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_ROOM: Final = 8
+_SCM_CREDENTIALS: Final = 2
+_SCM_PIDFD: Final = 4
+_MOST: Final = 3
+_INT: Final = array.array("i").itemsize
+_UCRED: Final = struct.Struct("iII")
+_ROOM: Final = socket.CMSG_SPACE(_MOST * _INT) + socket.CMSG_SPACE(_UCRED.size) + socket.CMSG_SPACE(_INT)
+"""Control data of one message: three descriptors, the sender's credentials and its pidfd."""
 
 
-def receive(sock: socket.socket, size: int) -> tuple[bytes, list[int]]:
-    """One read from a non-blocking socket, with the descriptors that came along. The caller closes them.
+class Sender:
+    """Who the kernel says sent a message. The holder closes it.
+
+    Attributes:
+        credentials: pid, uid and gid; None if the socket does not ask for them.
+        pidfd: Of that process; -1 if the socket does not ask for it or the kernel has none (before Linux 6.5).
+    """
+
+    def __init__(self) -> None:
+        self.credentials: tuple[int, int, int] | None = None
+        self.pidfd = -1
+
+    def close(self) -> None:
+        """Let go of the pidfd."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def receive(sock: socket.socket, size: int) -> tuple[bytes, list[int], Sender]:
+    """One read from a non-blocking socket, the descriptors that came along, and who sent it. The caller closes them.
 
     Raises:
         BlockingIOError: Nothing is there yet.
         PeerError: More descriptors than anybody needs; all of them were closed.
     """
-    room = socket.CMSG_SPACE(_ROOM * array.array("i").itemsize)
-    data, ancillary, flags, _ = sock.recvmsg(size, room, _CLOEXEC)
+    data, ancillary, flags, _ = sock.recvmsg(size, _ROOM, _CLOEXEC)
     found: list[int] = []
+    sender = Sender()
     for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            numbers = array.array("i")
-            numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
-            found.extend(numbers)
-    if flags & socket.MSG_CTRUNC or len(found) > _ROOM:
+        if level != socket.SOL_SOCKET:
+            continue
+        if kind == socket.SCM_RIGHTS:
+            found.extend(_numbers(content))
+        elif kind == _SCM_CREDENTIALS and sys.platform == "linux":
+            sender.credentials = _UCRED.unpack(content[: _UCRED.size])
+        elif kind == _SCM_PIDFD and sys.platform == "linux":
+            (sender.pidfd,) = _numbers(content)
+    if flags & socket.MSG_CTRUNC or len(found) > _MOST:
+        # What fitted into a short buffer is open in this process, whatever was cut off.
         close_all(found)
+        sender.close()
         raise PeerError("too many descriptors were passed")
-    return data, found
+    return data, found, sender
+
+
+def _numbers(content: bytes) -> array.array[int]:
+    numbers = array.array("i")
+    numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+    return numbers
 
 
 def close_all(descriptors: list[int]) -> None:

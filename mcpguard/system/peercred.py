@@ -1,7 +1,10 @@
 """Who is at the other end of a Unix socket, as the kernel says.
 
-Source: unix(7) SO_PEERCRED; Linux 6.5 SO_PEERPIDFD; xnu LOCAL_PEERCRED (`struct xucred`). SO_PEERCRED is fixed at
-connect time and still answers after the peer is gone, which is why the pidfd is held as well.
+Source: unix(7) SO_PEERCRED, SCM_CREDENTIALS; Linux 6.5 SO_PEERPIDFD, SCM_PIDFD; xnu LOCAL_PEERCRED (`struct xucred`).
+SO_PEERCRED is fixed at connect time and still answers after the peer is gone, which is why the pidfd is held as well.
+
+Two things about a caller may differ from what it was when it connected: the program that it runs, which the sentinel
+shows, and who uses the connection, which every message's own credentials show (`require_sender`).
 
 Not here: which program the peer is (grades above G0); mount and network namespaces, which confined hosts have of
 their own.
@@ -10,7 +13,6 @@ their own.
 from __future__ import annotations
 
 import os
-import select
 import socket
 import struct
 import sys
@@ -19,48 +21,115 @@ from typing import Final
 
 from mcpguard.errors import PeerError
 from mcpguard.identity.facts import PeerFacts
+from mcpguard.system.descriptors import Sender
+from mcpguard.system.kernel import Kernel
+from mcpguard.system.pidinfo import foreign, gone, process_info, same_process
+from mcpguard.system.processes import Process
+from mcpguard.system.sentinel import Sentinel
 
-_SO_PEERPIDFD: Final = 77
 _SOL_LOCAL: Final = 0
 _LOCAL_PEERCRED: Final = 1
 _LOCAL_PEERPID: Final = 2
 _NOBODY: Final = 65534
 _NAMESPACES: Final = ("pid", "user")
+_LINUX: Final = sys.platform == "linux"
 
 
 class Peer:
-    """A peer held by a handle that no other process can take over. The holder closes it."""
+    """A peer held by handles that no other process can take over. The holder closes it.
 
-    def __init__(self, facts: PeerFacts, pidfd: int) -> None:
+    Attributes:
+        facts: Who it was when it connected.
+        pidfd: Its pidfd; -1 if there is none.
+        process: It, pinned; None where the kernel has no pidfds.
+    """
+
+    def __init__(self, facts: PeerFacts, process: Process | None = None) -> None:
+        """Takes over `process`; what it runs is watched from now on."""
         self.facts = facts
-        self.pidfd = pidfd
+        self.process = process
+        self._sentinel = None if process is None else Sentinel(process)
+
+    @property
+    def pidfd(self) -> int:
+        """Its pidfd, which stays the peer's; -1 if there is none."""
+        return -1 if self.process is None else self.process.pidfd
 
     def alive(self) -> bool:
         """Whether the process still runs; true where the kernel gives no handle."""
-        if self.pidfd < 0:
-            return True
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        return not poll.poll(0)
+        return self.process is None or self.process.alive()
+
+    def changed(self) -> str:
+        """Why it is no longer what connected; empty if it is."""
+        return "" if self._sentinel is None else self._sentinel.changed()
 
     def close(self) -> None:
-        """Let go of the handle."""
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+        """Let go of the handles."""
+        if self._sentinel is not None:
+            self._sentinel.close()
+            self._sentinel = None
+        if self.process is not None:
+            self.process.close()
+            self.process = None
 
 
-def attest(sock: socket.socket) -> Peer:
-    """The peer of a connected Unix socket.
+def attest(sock: socket.socket, kernel: Kernel | None = None) -> Peer:
+    """The peer of a connected Unix socket. One that has ended since is still named; `alive` tells.
 
     Raises:
-        PeerError: The kernel cannot say: the peer lives in a namespace that ours does not contain.
+        PeerError: The kernel cannot say: the peer lives in a namespace that ours does not contain. Or what it says
+            contradicts itself.
     """
-    pid, uid, gid = _credentials(sock)
+    kernel = kernel or Kernel()
+    pid, uid, gid = _credentials(sock, kernel)
     if pid <= 0 or uid == _NOBODY:
-        raise _foreign()
-    pidfd = _pidfd(sock)
-    return Peer(PeerFacts(pid, uid, gid, pinned=pidfd >= 0), pidfd)
+        raise foreign()
+    if not _LINUX:
+        return Peer(PeerFacts(pid, uid, gid, pinned=False))
+    pidfd, pinned = _pidfd(sock, pid, kernel)
+    process = None if pidfd < 0 else Process(kernel, pidfd, pid)
+    peer = Peer(PeerFacts(pid, uid, gid, pinned=pinned), process)
+    try:
+        _require_consistent(peer, kernel)
+    except PeerError:
+        peer.close()
+        raise
+    return peer
+
+
+def _require_consistent(peer: Peer, kernel: Kernel) -> None:
+    """Whether the handle and the credentials are of one process and user.
+
+    Order: the sentinel was set before, so what is found here is true of the program that it watches.
+    """
+    if not peer.alive():
+        return  # nothing more can be said of it, and nothing more will be done for it
+    info = process_info(kernel, peer.pidfd) if peer.pidfd >= 0 else None
+    if info is not None and (info.pid, info.uid) != (peer.facts.pid, peer.facts.uid):
+        raise PeerError("the caller is not what it was when it connected")
+
+
+def require_sender(peer: Peer, sender: Sender, kernel: Kernel | None = None) -> None:
+    """Refuse a message that somebody else than the peer sent over its connection.
+
+    A process can hand its connection on, and a program can be executed over the one that connected. Either is seen
+    here, because the kernel notes with each message who sends it.
+
+    Order: the listening socket asked for credentials before the connection came in.
+
+    Raises:
+        PeerError: Another process or user sent it, or the kernel does not say who did.
+    """
+    if not _LINUX:
+        return
+    if sender.credentials is None:
+        raise PeerError("the kernel does not say who sent the handshake")
+    if sender.credentials[:2] != (peer.facts.pid, peer.facts.uid):
+        raise PeerError("the handshake was sent by another process than the one that connected")
+    if not peer.facts.pinned:
+        return
+    if sender.pidfd < 0 or not same_process(kernel or Kernel(), sender.pidfd, peer.pidfd):
+        raise PeerError("the handshake was sent by another process than the one that connected")
 
 
 def require_namespaces(peer: Peer) -> None:
@@ -82,13 +151,9 @@ def require_namespaces(peer: Peer) -> None:
         except OSError as error:
             raise PeerError("the kernel does not say in which namespaces the caller lives") from error
         if not os.path.samestat(ours, theirs):
-            raise _foreign()
+            raise foreign()
     if not peer.alive():
-        raise PeerError("the caller is gone")
-
-
-def _foreign() -> PeerError:
-    return PeerError("the caller lives in another namespace", hint="run it outside the sandbox or container")
+        raise gone()
 
 
 def require_user(sock: socket.socket, uid: int) -> int:
@@ -97,7 +162,7 @@ def require_user(sock: socket.socket, uid: int) -> int:
     Raises:
         PeerError: It is another user's.
     """
-    _, found, _ = _credentials(sock)
+    _, found, _ = _credentials(sock, Kernel())
     if found != uid:
         raise PeerError(f"the other end belongs to uid {found}, not {uid}")
     return found
@@ -112,15 +177,13 @@ def far_process(fd: int) -> int:
         PeerError: The kernel does not say.
     """
     with socket.socket(fileno=os.dup(fd)) as sock:
-        return _credentials(sock)[0]
+        return _credentials(sock, Kernel())[0]
 
 
-def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+def _credentials(sock: socket.socket, kernel: Kernel) -> tuple[int, int, int]:
     try:
-        if sys.platform == "linux":
-            raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            pid, uid, gid = struct.unpack("iII", raw)
-            return pid, uid, gid
+        if _LINUX:
+            return kernel.peer_credentials(sock.fileno())
         raw = sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 76)
         _, uid, groups, gid = struct.unpack_from("IIhxxI", raw)
         pid = struct.unpack("i", sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID, 4))[0]
@@ -129,12 +192,16 @@ def _credentials(sock: socket.socket) -> tuple[int, int, int]:
     return pid, uid, gid if groups else -1
 
 
-def _pidfd(sock: socket.socket) -> int:
-    """A pidfd of the peer, or -1 where the kernel has none to give."""
-    if sys.platform != "linux":
-        return -1
+def _pidfd(sock: socket.socket, pid: int, kernel: Kernel) -> tuple[int, bool]:
+    """A pidfd of the peer, and whether it is first-hand.
+
+    Before Linux 6.5 the kernel gives no pidfd of a peer. One that is opened by number tells whether that process
+    lives, but the number may have changed hands since the connection was made: it is not evidence.
+    """
     try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4)
+        return kernel.peer_pidfd(sock.fileno()), True
     except OSError:
-        return -1
-    return int(struct.unpack("i", raw)[0])
+        try:
+            return kernel.pidfd_open(pid), False
+        except OSError:
+            return -1, False

@@ -13,6 +13,7 @@ from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import DaemonError, GuardError, PeerError, ProtocolError
 from mcpguard.protocol.hello import Hello
+from mcpguard.system.peercred import attest
 from tests.daemon.loops import both_loops, eventually, run
 
 
@@ -31,14 +32,17 @@ def pass_on(sock: socket.socket, data: bytes, descriptors: list[int]) -> None:
 
 
 async def shaken(
-    say: Callable[[socket.socket, bytes], Awaitable[None]], seconds: float = 5.0
+    say: Callable[[socket.socket, bytes], Awaitable[None]], seconds: float = 5.0, *, asked: bool = True
 ) -> tuple[Hello, list[int]]:
     """Exchange a handshake with a shim that answers the nonce in its own way; every descriptor is closed after."""
     before = len(os.listdir("/proc/self/fd"))
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    lifeline = Lifeline(ours, seconds)
+    for option in (16, 76) if asked else ():  # SO_PASSCRED, SO_PASSPIDFD
+        ours.setsockopt(socket.SOL_SOCKET, option, 1)
+    peer = attest(ours)
+    lifeline = Lifeline(ours, seconds, peer)
     try:
         shaking = spawn_task(lifeline.hello(), name="handshake")
         greeting = await asyncio.get_running_loop().sock_recv(theirs, 1000)
@@ -46,6 +50,7 @@ async def shaken(
         await say(theirs, greeting.split()[3])
         return await shaking, [os.fstat(fd).st_mode for fd in lifeline.descriptors]
     finally:
+        peer.close()
         lifeline.close()
         theirs.close()
         assert len(os.listdir("/proc/self/fd")) == before
@@ -183,6 +188,58 @@ def test_more_descriptors_than_three_are_refused(counts: list[int]) -> None:
     async def story() -> None:
         with pytest.raises(PeerError, match="too many descriptors were passed"):
             await shaken(say)
+
+    run(story)
+
+
+def sent_by_another(data: bytes, sock: socket.socket) -> None:
+    """A child of ours, which has a copy of the socket, says it and passes three descriptors."""
+    child = os.fork()
+    if child == 0:
+        try:
+            pass_on(sock, data, [0, 1, 2])
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("begun", [0, 1, 10])
+def test_case_50_handshake_that_another_process_sends_or_ends_is_refused(begun: int) -> None:
+    async def say(sock: socket.socket, nonce: bytes) -> None:
+        data = block(nonce)
+        if begun:
+            sock.send(data[:begun])
+        sent_by_another(data[begun:], sock)
+
+    async def story() -> None:
+        with pytest.raises(PeerError, match="sent by another process than the one that connected"):
+            await shaken(say)
+
+    run(story)
+
+
+def test_handshake_without_credentials_is_refused() -> None:
+    async def say(sock: socket.socket, nonce: bytes) -> None:
+        pass_on(sock, block(nonce), [0, 1, 2])
+
+    async def story() -> None:
+        with pytest.raises(PeerError, match="does not say who sent"):
+            await shaken(say, asked=False)
+
+    run(story)
+
+
+def test_handshake_of_someone_at_whom_nobody_looked_is_refused() -> None:
+    async def story() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            ours.setsockopt(socket.SOL_SOCKET, 16, 1)
+            lifeline = Lifeline(ours)
+            pass_on(theirs, b"\0\0\0\5", [0])
+            with pytest.raises(PeerError, match="nobody looked"):
+                await lifeline.hello()
+            lifeline.close()
 
     run(story)
 

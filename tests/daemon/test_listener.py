@@ -1,5 +1,6 @@
 """The listening sockets: private, exclusive, and calm when descriptors run out."""
 
+import array
 import asyncio
 import os
 import resource
@@ -12,6 +13,7 @@ import pytest
 
 from mcpguard.daemon.listener import Listener
 from mcpguard.errors import DaemonError, PeerError
+from mcpguard.system.descriptors import close_all, receive
 from tests.daemon.loops import both_loops, eventually, run
 
 
@@ -141,3 +143,35 @@ def test_listener_closed_while_it_rests_stays_closed(tmp_path: Path) -> None:
         assert listener._sock.fileno() == -1
 
     run(story)
+
+
+@both_loops
+def test_shims_are_named_with_every_message_and_others_pass_no_descriptors(tmp_path: Path, loop: str) -> None:
+    async def story() -> None:
+        accepted: list[socket.socket] = []
+        listeners = [
+            Listener(tmp_path / "run", accepted.append, shims=True),
+            Listener(tmp_path / "admin", accepted.append),
+        ]
+        with socket.socket(socket.AF_UNIX) as shim, socket.socket(socket.AF_UNIX) as person:
+            shim.connect(str(tmp_path / "run"))
+            passing = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0]))]
+            shim.sendmsg([b"first"], passing)  # before it is accepted
+            assert await eventually(lambda: accepted)
+            data, found, sender = receive(accepted[0], 100)
+            assert (data, len(found)) == (b"first", 1)
+            assert sender.credentials == (os.getpid(), os.getuid(), os.getgid())
+            assert sender.pidfd >= 0
+            close_all(found)
+            sender.close()
+            person.connect(str(tmp_path / "admin"))
+            assert await eventually(lambda: len(accepted) == 2)
+            with pytest.raises(PermissionError):
+                person.sendmsg([b"x"], passing)
+            person.send(b"y")
+            data, found, sender = receive(accepted[1], 100)
+            assert (data, found, sender.credentials, sender.pidfd) == (b"y", [], None, -1)
+        for end in (*listeners, *accepted):
+            end.close()
+
+    run(story, loop)

@@ -52,9 +52,10 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_descriptors_arrive_close_on_exec() -> None:
     with pair() as (ours, theirs), pipes() as (reader, writer, *_):
         send(theirs, [reader, writer])
-        data, found = receive(ours, 10)
+        data, found, sender = receive(ours, 10)
         assert data == b"x"
         assert len(found) == 2
+        assert (sender.credentials, sender.pidfd) == (None, -1)  # nobody asked
         assert not any(map(os.get_inheritable, found))
         assert [os.path.sameopenfile(a, b) for a, b in zip(found, (reader, writer), strict=True)] == [
             True,
@@ -69,9 +70,39 @@ def test_nothing_there_yet() -> None:
         receive(ours, 10)
 
 
-@pytest.mark.parametrize("number", [9, 10, 64, 253])
+@pytest.mark.parametrize("number", [4, 5, 9, 10, 64, 253])
 def test_too_many_are_closed_and_refused(number: int) -> None:
     with pair() as (ours, theirs), pipes() as (reader, *_):
+        before = count()
+        send(theirs, [reader] * number)
+        with pytest.raises(PeerError, match="too many descriptors"):
+            receive(ours, 10)
+        assert count() == before
+
+
+def test_sender_is_told_where_it_was_asked_for() -> None:
+    with pair() as (ours, theirs), pipes() as (reader, writer, *_):
+        ours.setsockopt(socket.SOL_SOCKET, 16, 1)  # SO_PASSCRED
+        ours.setsockopt(socket.SOL_SOCKET, 76, 1)  # SO_PASSPIDFD
+        before = count()
+        send(theirs, [reader, writer, reader])
+        _, found, sender = receive(ours, 10)
+        assert len(found) == 3
+        assert sender.credentials == (os.getpid(), os.getuid(), os.getgid())
+        with opened(os.pidfd_open(os.getpid())) as (mine,):
+            assert os.fstat(sender.pidfd).st_ino == os.fstat(mine).st_ino
+        assert not os.get_inheritable(sender.pidfd)
+        close_all(found)
+        sender.close()
+        sender.close()
+        assert count() == before
+
+
+@pytest.mark.parametrize("number", [4, 5, 6, 253])
+def test_too_many_leave_no_handle_on_the_sender(number: int) -> None:
+    with pair() as (ours, theirs), pipes() as (reader, *_):
+        for option in (16, 76):
+            ours.setsockopt(socket.SOL_SOCKET, option, 1)
         before = count()
         send(theirs, [reader] * number)
         with pytest.raises(PeerError, match="too many descriptors"):

@@ -13,6 +13,9 @@ import pytest
 
 from mcpguard.errors import PeerError
 from mcpguard.system import peercred
+from mcpguard.system.descriptors import Sender
+from mcpguard.system.kernel import Kernel
+from tests.system.kernels import Another, Middle, NoPidfds, Old, Reaped, Remote
 
 CONNECT = """
 import os, socket, sys
@@ -159,3 +162,98 @@ def test_maker_of_a_socketpair_is_at_its_far_end() -> None:
     with ours, passed:
         assert peercred.far_process(passed.fileno()) == os.getpid()
         assert passed.fileno() >= 0
+
+
+# --- what may have changed since ------------------------------------------------------------------------
+
+
+def sender(credentials: tuple[int, int, int] | None, pidfd: int) -> Sender:
+    said = Sender()
+    said.credentials, said.pidfd = credentials, pidfd
+    return said
+
+
+def test_sender_must_be_the_peer_by_id_user_and_handle(tmp_path: Path) -> None:
+    with caller(tmp_path) as (sock, child):
+        peer = peercred.attest(sock)
+        own, other = os.pidfd_open(child.pid), os.pidfd_open(os.getpid())
+        ids = (child.pid, os.getuid(), os.getgid())
+        peercred.require_sender(peer, sender(ids, own))
+        for wrong in (
+            sender((os.getpid(), *ids[1:]), own),
+            sender((child.pid, 65533, ids[2]), own),
+            sender(ids, other),
+            sender(ids, -1),
+            sender(None, own),
+        ):
+            with pytest.raises(PeerError, match=r"another process|does not say who sent"):
+                peercred.require_sender(peer, wrong)
+        for fd in (own, other):
+            os.close(fd)
+        peer.close()
+
+
+def test_older_kernels_compare_ids_and_say_that_the_handle_is_second_hand(tmp_path: Path) -> None:
+    with caller(tmp_path) as (sock, child):
+        peer = peercred.attest(sock, Old())
+        assert not peer.facts.pinned
+        assert peer.pidfd >= 0
+        assert peer.alive()
+        peercred.require_sender(peer, sender((child.pid, os.getuid(), 0), -1), Old())
+        with pytest.raises(PeerError):
+            peercred.require_sender(peer, sender((os.getpid(), os.getuid(), 0), -1), Old())
+        peer.close()
+        bare = peercred.attest(sock, NoPidfds())
+        assert bare.pidfd == -1
+        assert bare.changed() == ""
+        peercred.require_sender(bare, sender((child.pid, os.getuid(), 0), -1))
+
+
+def test_kernel_without_numbered_handles_compares_what_they_name(tmp_path: Path) -> None:
+    with caller(tmp_path) as (sock, child):
+        peer = peercred.attest(sock, Middle())
+        assert peer.facts.pinned
+        own, other = os.pidfd_open(child.pid), os.pidfd_open(os.getpid())
+        ids = (child.pid, os.getuid(), os.getgid())
+        peercred.require_sender(peer, sender(ids, own), Middle())
+        with pytest.raises(PeerError):
+            peercred.require_sender(peer, sender(ids, other), Middle())
+        for fd in (own, other):
+            os.close(fd)
+        peer.close()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "words"),
+    [(Remote(), "another namespace"), (Reaped(), "is gone"), (Another(), "is not what it was")],
+)
+def test_handle_that_contradicts_the_credentials_is_refused(
+    tmp_path: Path, kernel: Kernel, words: str
+) -> None:
+    with caller(tmp_path) as (sock, _):
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(PeerError, match=words):
+            peercred.attest(sock, kernel)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_peer_that_executes_another_program_is_seen(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    code = "import os,socket,sys;s=socket.socket(1);s.connect(sys.argv[1]);s.recv(1);os.execv('/bin/sleep',['sleep','60'])"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        with subprocess.Popen([sys.executable, "-I", "-c", code, path]) as child:
+            sock, _ = listener.accept()
+            peer = peercred.attest(sock)
+            assert peer.changed() == ""
+            sock.send(b"x")
+            sock.settimeout(10)
+            assert sock.recv(1) == b""  # closed by exec
+            assert peer.alive()
+            assert peer.changed() == "it runs another program than before"
+            child.kill()
+            child.wait()
+            assert peer.changed() == "it has ended"
+            peer.close()
+            sock.close()
