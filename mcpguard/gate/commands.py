@@ -9,6 +9,13 @@ import msgspec
 from mcpguard.model import Json, Side
 
 
+class LookAgain(msgspec.Struct, frozen=True):
+    """Make sure that the host is still the one that was attested, before anything after this command.
+
+    If it is not, the caller drops the rest of this list and ends the connection: nobody is left who could be answered.
+    """
+
+
 class Append(msgspec.Struct, frozen=True):
     """Write these record bodies before anything after this command.
 
@@ -65,4 +72,4 @@ class Noticed(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
-Command: TypeAlias = Append | Later | Write | Noticed | Close
+Command: TypeAlias = LookAgain | Append | Later | Write | Noticed | Close

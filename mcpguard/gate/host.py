@@ -157,6 +157,8 @@ class HostSide(Half):
         out.records.append(state.ledger.decided(number, ruling.tail, _judged_part(call, params)))
         if ruling.decision.durable:
             out.durable = True
+        if ruling.decision.recheck:
+            out.recheck = True
         state.counts["allowed"] += 1
         if call.token is not None:
             params["_meta"]["progressToken"] = number

@@ -84,7 +84,7 @@ class Ledger:
     def method(self, method: str, target: str = "", side: Side = Side.HOST) -> Ruling:
         """The ruling on a gated method other than `tools/call`, sent by `side`."""
         decision = self.snapshot.method(method)
-        if self.pins is not None and side is Side.HOST:
+        if self.pins is not None:
             decision = self.pins.narrowed_method(method, target, decision)
         return Ruling(side, method, target, decision, observing=self.snapshot.observing)
 

@@ -6,14 +6,14 @@ after a failed `Append` everything else can still be sent and each of them be an
 
 from __future__ import annotations
 
-from mcpguard.gate.commands import Append, Close, Command, Finding, Later, Noticed, Write
+from mcpguard.gate.commands import Append, Close, Command, Finding, Later, LookAgain, Noticed, Write
 from mcpguard.model import Side
 
 
 class Outbox:
     """Lines and record bodies of one event. Lines carry their LF."""
 
-    __slots__ = ("closing", "durable", "guarded", "later", "noticed", "records", "to_host", "to_server")
+    __slots__ = ("closing", "durable", "guarded", "later", "noticed", "recheck", "records", "to_host", "to_server")
 
     def __init__(self) -> None:
         self.to_host: list[bytes] = []
@@ -23,6 +23,7 @@ class Outbox:
         self.noticed: tuple[Finding, ...] = ()
         self.guarded: dict[tuple[Side, int], int] = {}
         self.durable = False
+        self.recheck = False
         self.closing = ""
 
     def guard(self, side: Side, number: int, line: bytes) -> None:
@@ -34,6 +35,8 @@ class Outbox:
     def commands(self) -> list[Command]:
         """The commands: records that calls wait for first, records that nothing waits for last."""
         out: list[Command] = []
+        if self.recheck:
+            out.append(LookAgain())
         if self.records:
             out.append(Append(self.records, self.durable))
         if self.to_server:

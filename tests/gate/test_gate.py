@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from mcpguard import limits
-from mcpguard.gate.commands import Append, Later, Write
+from mcpguard.gate.commands import Append, Later, LookAgain, Write
 from mcpguard.gate.events import BytesReceived
 from mcpguard.model import Side
 from tests.gate.playbook import (
@@ -49,6 +49,14 @@ def test_answer_waits_for_no_record():
     heard(play, Side.HOST, call(7, "read_file"))
     commands = heard(play, Side.SERVER, result(2, text("ok")))
     assert [type(command) for command in commands] == [Write, Later]
+
+
+def test_the_host_is_looked_at_again_before_calls_of_which_a_rule_says_so():
+    policy = POLICY.replace('id = "reading"', 'id = "reading"\nrecheck = true')
+    play = Playbook(policy).opened()
+    assert LookAgain() not in heard(play, Side.HOST, request(1, "ping"))
+    assert heard(play, Side.HOST, request(2, "ping"), call(7, "read_file"))[0] == LookAgain()
+    assert LookAgain() not in heard(play, Side.HOST, request(3, "ping"))
 
 
 def test_record_is_on_stable_storage_first_where_a_rule_says_durable():

@@ -1,6 +1,6 @@
 """The outbox: records first, and what may still be sent when they could not be written."""
 
-from mcpguard.gate.commands import Append, Close, Finding, Later, Noticed, Write
+from mcpguard.gate.commands import Append, Close, Finding, Later, LookAgain, Noticed, Write
 from mcpguard.gate.outbox import Outbox
 from mcpguard.model import Side
 
@@ -35,6 +35,13 @@ def test_records_come_before_lines_and_the_close_comes_last():
         Noticed((FOUND,)),
         Close("over"),
     ]
+
+
+def test_the_host_is_looked_at_before_anything_else():
+    out = filled()
+    out.recheck = True
+    assert out.commands()[0] == LookAgain()
+    assert out.unrecorded()[1].recheck is False
 
 
 def test_unrecorded_calls_are_named_and_everything_else_may_still_be_sent():
