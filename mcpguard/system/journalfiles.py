@@ -8,6 +8,7 @@ Not here: whether what was read is good; see `audit.chain`.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from mcpguard import limits
+from mcpguard.audit.record import Record, parse_line
 from mcpguard.errors import JournalError
 
 POLL_SECONDS: Final = 0.2
@@ -115,6 +117,34 @@ def last(directory: Path, count: int) -> tuple[list[bytes], Path, int]:
         if len(found) >= count:
             break
     return found, paths[-1], end
+
+
+def latest(directory: Path, kind: str, most: int = 8) -> Record | None:
+    """The newest record of a type in the newest `most` segments; None if there is none.
+
+    Raises:
+        JournalError: A segment cannot be read.
+    """
+    wanted = b'"type":"%b"' % kind.encode()
+    for path in reversed(segments(directory)[-most:]):
+        try:
+            with path.open("rb") as file:
+                found = _latest_of(file, wanted, kind) if _size(path) else None
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if found is not None:
+            return found
+    return None
+
+
+def _latest_of(file: BinaryIO, wanted: bytes, kind: str) -> Record | None:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        place = len(data)
+        while (place := data.rfind(wanted, 0, place)) >= 0:
+            start, end = data.rfind(b"\n", 0, place) + 1, data.find(b"\n", place)
+            if end > 0 and (record := parse_line(data[start:end])).type == kind:
+                return record
+    return None
 
 
 def _last_of(path: Path, count: int) -> tuple[list[bytes], int]:

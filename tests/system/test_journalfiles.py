@@ -55,3 +55,25 @@ def test_a_log_that_is_not_there_is_named(tmp_path):
     for place in (tmp_path, tmp_path / "none"):
         with pytest.raises(JournalError, match="no audit log at"):
             journalfiles.segments(place)
+
+
+def test_the_latest_record_of_a_type_is_found_over_segments(home):
+    journal = Journal.open(home, segment_bytes=3000)
+    assert journalfiles.latest(home, "trust") is None
+    journal.append([record.trust("start", trust=1), record.trust("trust", trust=2)])
+    for n in range(28):
+        journal.append([record.log("test", n=n, text='"type":"trust"', nested={"type": "trust"})])
+    assert len(journalfiles.segments(home)) > 2
+    found = journalfiles.latest(home, "trust")
+    assert (found.body["event"], found.body["trust"]) == ("trust", 2)
+    assert journalfiles.latest(home, "trust", 1) is None
+    journal.close()
+
+
+def test_a_torn_line_is_not_the_latest(home):
+    journal = Journal.open(home)
+    journal.append([record.trust("trust", trust=1)])
+    journal.close()
+    with journalfiles.segments(home)[-1].open("ab") as file:
+        file.write(b'{"v":1,"type":"trust","event":"trust","trust":9')
+    assert journalfiles.latest(home, "trust").body["trust"] == 1
