@@ -77,9 +77,9 @@ BODIES = [
     (record.session(START, "ready"), {"type": "session", **WHO, "event": "ready"}),
     (
         record.policy("", "sha256:1", "/p.toml", rules=2),
-        record.trust("host", name="a\n"),
         {"type": "policy", "event": "applied", "old": "", "new": "sha256:1", "source": "/p.toml", "rules": 2},
     ),
+    (record.trust("host", name="a\n"), {"type": "trust", "event": "host", "name": "a\n"}),
     (record.log("gap", lost=7), {"type": "log", "event": "gap", "lost": 7}),
 ]
 
