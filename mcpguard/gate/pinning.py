@@ -7,8 +7,8 @@ Rule 3: a finding is told once on a connection, and again only if the definition
 What deviates and how it is called: *differs* from the pinned definition; *is not pinned*, and if so, whether it looks
 like a name that is; *is defined twice*, within one walk through the pages; deceives (`views.definition_fault`).
 
-Cost: a definition that is listed again as it was costs its encoding and a hash, 2 us for 940 bytes; the first time it
-costs `definition_digest`, 85 us. Calls cost nothing: rulings on tools are remembered, and forgotten here on a change.
+Cost: a definition that is listed again as it was costs its encoding and a hash, 3 us for 940 bytes; the first time it
+costs `definition_digest`, 46 us. Calls cost nothing: rulings on tools are remembered, and forgotten here on a change.
 
 Decided:
     *A pinned tool that deviates is refused by name, one that is not pinned is an unknown tool*, because the host was

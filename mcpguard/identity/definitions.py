@@ -11,7 +11,7 @@ newline in it, so a definition with such an integer shares its digest neither wi
 nor with one that has a double of the same value. Where there is no such integer, any RFC 8785 implementation
 computes the same digest.
 
-Cost: 85 us for a tool of 940 bytes (CPython 3.11, 2-core virtual machine).
+Cost: 46 us for a tool of 940 bytes (best of 5 timeit runs of 1,000, CPython 3.11, 2-core virtual machine).
 
 Source: RFC 8785; MCP server/tools, server/prompts, server/resources (all revisions).
 
