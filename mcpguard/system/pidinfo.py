@@ -36,9 +36,15 @@ class PidInfo(msgspec.Struct, frozen=True):
     gid: int
 
 
-def foreign() -> PeerError:
+class ForeignError(PeerError):
+    """A process lives in a namespace of its own, such as a sandbox or a container."""
+
+
+def foreign() -> ForeignError:
     """A process that our namespaces do not contain."""
-    return PeerError("the caller lives in another namespace", hint="run it outside the sandbox or container")
+    return ForeignError(
+        "the caller lives in another namespace", hint="run it outside the sandbox or container"
+    )
 
 
 def gone() -> PeerError:
@@ -63,7 +69,8 @@ def process_info(kernel: Kernel, pidfd: int) -> PidInfo | None:
     """Who is behind a pidfd; None if this kernel has no such call.
 
     Raises:
-        PeerError: The process lives in a namespace that ours does not contain, or it is gone.
+        ForeignError: The process lives in a namespace that ours does not contain.
+        PeerError: It is gone, or the kernel does not say.
     """
     try:
         answer = kernel.pidfd_info(pidfd)

@@ -84,7 +84,8 @@ class Process:
         """Its id, parent and user, now.
 
         Raises:
-            PeerError: It is gone, in a namespace that ours does not contain, or the kernel does not say.
+            ForeignError: It lives in a namespace that ours does not contain.
+            PeerError: It is gone, or the kernel does not say.
         """
         found = process_info(self.kernel, self.pidfd) if self.pidfd >= 0 else None
         if found is not None:
