@@ -198,3 +198,23 @@ ENROLLED_HOSTS: Final = 128
 """Hosts in that list."""
 FORMER_DIGESTS: Final = 8
 """Digests that are remembered of a program after it was updated: releases that may still run."""
+
+# --- probe ----------------------------------------------------------------------------------------------
+PROBE_START_SECONDS: Final = 120.0
+"""Time for the first answer of a server that is probed, seconds: a package runner downloads first."""
+PROBE_ANSWER_SECONDS: Final = 20.0
+"""Time for every other answer, seconds."""
+PROBE_MODERN_SECONDS: Final = 10.0
+"""Time for an answer to `server/discover`, seconds, after the other era was answered: what Python clients wait."""
+PROBE_SETTLE_SECONDS: Final = 0.5
+"""After the lists, so long is waited for a notice that they have changed: servers add tools after the handshake."""
+PROBE_ROUNDS: Final = 3
+"""Times that lists are read again because the server says that they have changed."""
+PROBE_BYTES: Final = 32 * MIB
+"""Bytes that a probed server may print, in one era."""
+PROBE_REQUESTS: Final = 256
+"""Requests of its own, and lines that are not messages, that a probed server may send, in one era."""
+PROBE_STDERR_LINES: Final = 10
+"""Last lines of a probed server's stderr that an error repeats."""
+RESOURCES: Final = 4096
+"""Resources that one server may list, over all pages."""

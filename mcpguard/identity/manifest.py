@@ -49,6 +49,8 @@ _HEX: Final = r"\A[0-9a-f]{64}\Z"
 _DIGEST: Final = r"\A(?:sha256:[0-9a-f]{64})?\Z"
 _WORD: Final = r"\A[^\x00]*\Z"
 _PLACEHOLDER: Final = re.compile(r"\{(?:store|session_tmp|host_cwd|arg:[^}]*)\}")
+_SWITCH: Final = re.compile(r"-[IBEPSsbdiqu]+")
+"""Switches of Python that load nothing; those of others are seldom so short, and make the level lower."""
 
 Name = Annotated[str, msgspec.Meta(pattern=_NAME, max_length=limits.MANIFEST_NAME_CHARS)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=_HEX)]
@@ -177,7 +179,7 @@ class Manifest(msgspec.Struct, frozen=True):
             immutable: The kernel keeps everybody from writing to it (read-only image, fs-verity, owned by root).
         """
         whole = all(pin.install_scripts == "none" and pin.integrity.endswith("-all") for pin in self.packages)
-        if not self.packages or not whole or not self.launch.argv[0].startswith(STORE + "/"):
+        if not self.packages or not whole or not _starts_in_store(self.launch.argv):
             return command_level(self.launch.host_argv)
         if not guarded or not self.executables:  # without a digest of the interpreter
             return "P2"
@@ -409,9 +411,17 @@ def _words(manifest: Manifest) -> tuple[str, ...]:
 def _vouched(manifest: Manifest) -> bool:
     """Whether the digest of what is executed is stated: of the file, or of the tree that it is in."""
     program = manifest.launch.argv[0]
-    if any(pin.path == program for pin in manifest.executables):
-        return True
-    return program.startswith(STORE + "/") and ".." not in program.split("/")
+    return _in_store(program) or any(pin.path == program for pin in manifest.executables)
+
+
+def _starts_in_store(argv: tuple[str, ...]) -> bool:
+    """Whether the program, or the script that it is given after switches of one letter, is in the tree."""
+    words = [argv[0], *(word for word in argv[1:] if not _SWITCH.fullmatch(word))]
+    return any(_in_store(word) for word in words[:2])
+
+
+def _in_store(word: str) -> bool:
+    return word.startswith(STORE + "/") and ".." not in word.split("/")
 
 
 def _check_placeholders(path: str, word: str) -> None:

@@ -243,8 +243,16 @@ def test_tree_with_scripts_or_without_every_digest_is_not_pinned_by_its_lock(mem
 
 
 def test_package_beside_a_command_of_another_place_pins_nothing():
-    launch = msgspec.structs.replace(PACKED.launch, argv=("/usr/bin/node", "/elsewhere.js"))
-    assert msgspec.structs.replace(PACKED, launch=launch).pin == "P1"
+    for argv, level in (
+        (("/usr/bin/node", "/elsewhere.js"), "P1"),
+        (("/usr/bin/node", "--require=/elsewhere.js", "{store}/index.js"), "P1"),
+        (("/usr/bin/node", "-r", "/elsewhere.js", "{store}/index.js"), "P1"),
+        (("/usr/bin/node", "{store}/../index.js"), "P1"),
+        (("/usr/bin/node", "{store}/index.js", "--root", "/x"), "P2"),
+        (("/usr/bin/python3", "-I", "-B", "{store}/run.py"), "P2"),
+    ):
+        launch = msgspec.structs.replace(PACKED.launch, argv=argv)
+        assert msgspec.structs.replace(PACKED, launch=launch).pin == level, argv
 
 
 @given(st.binary(max_size=200))
