@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import json
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import click
 import msgspec
@@ -34,8 +38,10 @@ from mcpguard.identity.enrolment import (
     propose,
     succeed,
 )
-from mcpguard.identity.facts import FileFacts, HostFacts
+from mcpguard.identity.facts import FileFacts, HostFacts, PeerFacts
 from mcpguard.model import Grade, JsonObject
+from mcpguard.system.executables import describe, kind_of
+from mcpguard.system.kernel import Kernel
 
 
 class Desk:
@@ -82,35 +88,52 @@ def host() -> None:
 @host.command()
 @click.argument("name", required=False)
 @click.option("--connection", metavar="ID", help="The host of this connection; mcpguard status lists them.")
+@click.option(
+    "--exe", metavar="PATH", help="A program that is not connected now; not one behind an interpreter."
+)
 @click.option("--unit", default="", metavar="GLOB", help="Ask for this systemd unit as well, from now on.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def trust(name: str | None, connection: str | None, unit: str, *, yes: bool) -> None:
-    """Trust a connected host.
+def trust(name: str | None, connection: str | None, exe: str | None, unit: str, *, yes: bool) -> None:
+    """Trust a host: shows what the kernel says of it, and asks once.
 
-    Policy can say who = ["host:NAME"] then. Shows what the kernel says of it and asks once. Without NAME, a known host suggests its own. For a host that was
-    updated, the old digest and the new one are shown side by side.
+    Policy can say who = ["host:NAME"] then. Without NAME, a known host suggests its own. For a host that was updated,
+    the old digest and the new one are shown.
     """
     if name is not None and not is_name(name):
         raise click.UsageError("NAME: 1 to 64 of a-z 0-9 _ . -, a letter or digit first")
+    if exe is not None and (connection is not None or unit):
+        raise click.UsageError(
+            "--exe is for a program that is not connected: without --connection and --unit"
+        )
     with _errors_told():
         desk = _desk()
+        if exe is not None:
+            desk.ensure()
         reply = _hosts(desk)
-        group = _chosen(reply, name, connection, may_ask=not yes)
+        group = [_unconnected(exe)] if exe is not None else _chosen(reply, name, connection, may_ask=not yes)
         if group is None:
             return
-        found = group[0]
-        _say(*_facts_in_words(group))
-        called = name or _name_for(found, reply.enrolled)
-        new = propose(called, found.facts, Grade[found.grade], desk.moment(), unit)
-        _say(*_compared(next((one for one in reply.enrolled if one.name == called), None), new))
-        if not yes and not click.confirm(f"Trust this program as host:{called}?", default=False):
-            _say("nothing was changed")
-            sys.exit(FAILED)
-        desk.request({"verb": "host-trust", "name": called, "text": encode_one(new)})
         _say(
-            f'trusted: policy can say who = ["host:{called}"]',
-            "connections that it has now are as they were; its next ones are recognised",
+            *(_facts_in_words(group) if exe is None else _file_in_words("program", group[0].facts.executable))
         )
+        _enrol(desk, reply, group[0], name or _name_for(group[0], reply.enrolled), unit, ask=not yes)
+
+
+def _enrol(desk: Desk, reply: _Reply, found: Connected, name: str, unit: str, *, ask: bool) -> None:
+    """Say what that changes, ask, and have the daemon write it down.
+
+    Raises:
+        GuardError: It cannot be recognised again, or the daemon refuses.
+    """
+    new = propose(name, found.facts, Grade[found.grade], desk.moment(), unit)
+    _say(*_compared(next((one for one in reply.enrolled if one.name == name), None), new))
+    if ask and not click.confirm(f"Trust this program as host:{name}?", default=False):
+        _say("nothing was changed")
+        sys.exit(FAILED)
+    desk.request({"verb": "host-trust", "name": name, "text": encode_one(new)})
+    _say(f'trusted: policy can say who = ["host:{name}"]')
+    if found.id:
+        _say("connections that it has now are as they were; its next ones are recognised")
 
 
 @host.command("list")
@@ -172,7 +195,10 @@ def forget(name: str, *, yes: bool) -> None:
         _say(f"forgotten: no host is {name} from now on")
 
 
-_START = "start a server through mcpguard run from the host, then: mcpguard host trust"
+_START = (
+    "start a server through mcpguard run from the host, then: mcpguard host trust; or name the program: "
+    "mcpguard host trust NAME --exe PATH"
+)
 
 
 # --- to choose ------------------------------------------------------------------------------------------
@@ -252,6 +278,53 @@ def _likely(facts: HostFacts) -> KnownHost | None:
     if facts.executable is None:
         return None
     return likely(facts.executable.path, facts.script.path if facts.script else "")
+
+
+def _unconnected(path: str) -> Connected:
+    """A program as it would be if it were connected, as far as its file tells.
+
+    Raises:
+        TrustError: It is no native program, or cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            file = describe(Kernel(), descriptor)
+            digest = _digest(descriptor)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise TrustError(f"{path} cannot be described: {reason.lower()}", hint=_BY_CONNECTING) from error
+    facts = HostFacts(
+        shim=PeerFacts(0, os.geteuid(), os.getegid(), pinned=False),
+        uid=os.geteuid(),
+        pinned=True,  # these two are asked of the process when there is one
+        alone=True,
+        program=kind_of(file.path),
+        executable=msgspec.structs.replace(file, digest=digest),
+    )
+    return Connected("", "", 0, Grade.G0.name, (), "", "", facts)
+
+
+def _digest(descriptor: int) -> str:
+    """SHA-256 of a native program.
+
+    Raises:
+        ValueError: It is something else.
+        OSError: It cannot be read.
+    """
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise ValueError("it is not a file")
+    with Path(f"/proc/self/fd/{descriptor}").open("rb") as stream:
+        if stream.read(len(_ELF)) != _ELF:
+            raise ValueError("it is not a native program")
+        stream.seek(0)
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+_ELF = b"\x7fELF"
+_BY_CONNECTING = "start a server through mcpguard run from the host, then: mcpguard host trust NAME"
 
 
 # --- in words -------------------------------------------------------------------------------------------

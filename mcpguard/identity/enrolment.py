@@ -14,8 +14,6 @@ Decided:
     *A former digest counts only for a file that was replaced while it ran*, as updates do it; rejected: for every
     file, because then an old release with a known hole could be put back without a question.
     *No unit unless a person asks for it*, because scopes are named anew at each start.
-
-Source: proc(5), `exe`, for the mark of deleted files.
 """
 
 from __future__ import annotations
@@ -46,7 +44,6 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _TEXT_CHARS: Final = 256
 _UIDS: Final = 2**32
-_DELETED: Final = " (deleted)"
 _NATIVE: Final = frozenset({Program.NATIVE, Program.INTERPRETER})
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
@@ -139,12 +136,12 @@ class _Compared(msgspec.Struct, frozen=True):
 def concerns(facts: HostFacts, enrolled: Enrolled) -> bool:
     """Whether the host is where the enrolled one is, so that its digests matter."""
     if facts.executable is None or not pathpattern.matches(
-        enrolled.executable.pattern, _path(facts.executable)
+        enrolled.executable.pattern, facts.executable.path
     ):
         return False
     if enrolled.script is None or facts.script is None:
         return enrolled.script is None
-    return pathpattern.matches(enrolled.script.pattern, _path(facts.script))
+    return pathpattern.matches(enrolled.script.pattern, facts.script.path)
 
 
 def recognise(facts: HostFacts, enrolled: Enrolled, on_update: str) -> Recognition:
@@ -274,11 +271,6 @@ def _because(fact: FileFacts) -> str:
     return f" ({fact.doubt})" if fact.doubt else ""
 
 
-def _path(fact: FileFacts) -> str:
-    """Where the file is, or was: the mark of a deleted one is no part of its name unless it is deleted."""
-    return fact.path.removesuffix(_DELETED) if fact.deleted else fact.path
-
-
 # --- to enrol -------------------------------------------------------------------------------------------
 
 
@@ -335,15 +327,14 @@ def _succeeded(known: EnrolledFile, digest: str) -> EnrolledFile:
 
 
 def _pinned(fact: FileFacts, what: str) -> EnrolledFile:
-    path = _path(fact)
     if fact.writable and not fact.digest:
         raise TrustError(
             f"no digest of its {what} was taken{_because(fact)}, and others than root can write to it",
             hint="close whatever writes to it, then try again",
         )
-    if pathpattern.has_star(path):
+    if pathpattern.has_star(fact.path):
         raise TrustError("the path of the program holds a star, which means every name", hint="rename it")
-    return EnrolledFile(pathpattern.derive(path), fact.owner, fact.digest, fact.writable)
+    return EnrolledFile(pathpattern.derive(fact.path), fact.owner, fact.digest, fact.writable)
 
 
 # --- as text --------------------------------------------------------------------------------------------

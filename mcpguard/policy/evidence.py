@@ -7,7 +7,7 @@ Rule 3: sentences hold text of the policy only, never of a process: they are tol
 
 Not here: whether the caller is what it is said to be (`identity`); what it means that a rule is not met
 (`snapshot`). An ancestor that ended, or whose executable its user hid, is not seen: `ancestor_not` stops those who
-do not try to hide.
+do not try to hide. One whose executable is not known is called `?`, which the pattern `?` describes.
 """
 
 from __future__ import annotations

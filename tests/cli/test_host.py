@@ -1,6 +1,10 @@
 """`mcpguard host` as a person sees it: what is shown, what is asked, and what the exit code says."""
 
+import hashlib
 import json
+import os
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -249,7 +253,8 @@ def test_without_a_connected_host_the_next_step_is_told(terminal):
     result = terminal.run("trust")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        "mcpguard: no host is connected: start a server through mcpguard run from the host, then: mcpguard host trust\n"
+        "mcpguard: no host is connected: start a server through mcpguard run from the host, then: mcpguard host trust; "
+        "or name the program: mcpguard host trust NAME --exe PATH\n"
     )
 
 
@@ -340,12 +345,59 @@ def test_nothing_that_others_chose_steers_the_terminal(daemon, terminal):
     assert len(terminal.run("list", "--json").stdout.splitlines()) == 1
 
 
+# --- programs that are not connected --------------------------------------------------------------------
+
+
+def test_a_program_that_is_not_connected_is_described_and_enrolled(daemon, terminal, tmp_path):
+    daemon.running = False
+    (tmp_path / "link").symlink_to("/usr/bin/true")
+    result = terminal.run("trust", "acme", "--exe", str(tmp_path / "link"), typed="y\n")
+    assert (result.exit_code, result.stderr) == (0, "")
+    path, digest = (
+        os.path.realpath("/usr/bin/true"),
+        hashlib.sha256(Path("/usr/bin/true").read_bytes()).hexdigest(),
+    )
+    assert result.stdout.splitlines()[:3] == [
+        f"program  {path}", "  owner  uid 0; only root can replace it", f"  sha256 {digest}",
+    ]  # fmt: skip
+    assert "connections that it has" not in result.stdout
+    (entry,) = daemon.enrolments.described()
+    assert (entry["name"], entry["grade"], entry["executable"]["sha256"]) == ("acme", "G0", digest)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "it is not a file"),
+        (os.mkfifo, "it is not a file"),
+        (lambda path: path.write_text("#!/usr/bin/node\n"), "it is not a native program"),
+        (lambda path: path.write_bytes(b""), "it is not a native program"),
+        (lambda path: path.symlink_to(sys.executable), "it is an interpreter"),
+        (lambda path: path.symlink_to("/bin/sh"), "a shell, a loader"),
+    ],
+)
+def test_what_is_no_program_of_its_own_is_refused(daemon, terminal, tmp_path, make, words):
+    make(tmp_path / "x\x1b")
+    result = terminal.run("trust", "x", "--yes", "--exe", str(tmp_path / "x\x1b"))
+    assert result.exit_code == 5
+    assert words in result.stderr
+    assert "\x1b" not in result.stderr
+    assert names(daemon) == []
+
+
+@pytest.mark.parametrize("option", [["--connection", "c1"], ["--unit", "x"]])
+def test_a_program_that_is_not_connected_has_no_connection_and_no_unit(terminal, option):
+    assert terminal.run("trust", "x", "--exe", "/usr/bin/true", *option).exit_code == 2
+
+
 # --- list, show, forget ---------------------------------------------------------------------------------
 
 
 def test_list_names_trusted_and_other_hosts(daemon, terminal):
     assert terminal.run("list").stdout == (
-        "no host is trusted\nnext: start a server through mcpguard run from the host, then: mcpguard host trust\n"
+        "no host is trusted\nnext: start a server through mcpguard run from the host, then: mcpguard host trust; "
+        "or name the program: mcpguard host trust NAME --exe PATH\n"
     )
     daemon.hosts = [("c1", "files", CLAUDE)]
     terminal.run("trust", "--yes")

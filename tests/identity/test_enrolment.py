@@ -157,7 +157,7 @@ def test_the_same_owner_is_not_enough_if_more_can_write_to_it():
 
 def test_a_former_release_counts_only_while_it_runs_from_a_replaced_file():
     updated = recognise(UPDATED, of(), "allow_same_owner").updated
-    running = but(exe={"deleted": True, "path": f"{CLAUDE.path} (deleted)"})
+    running = but(exe={"deleted": True})
     found = recognise(running, updated, "ask")
     assert (found.name, found.updated) == ("claude-code", None)
     assert "former release of its executable, which was replaced" in found.sentence
@@ -169,7 +169,7 @@ def test_a_former_release_counts_only_while_it_runs_from_a_replaced_file():
 
 
 def test_a_replaced_file_of_the_release_in_force_is_recognised():
-    running = but(exe={"deleted": True, "path": f"{CLAUDE.path} (deleted)"})
+    running = but(exe={"deleted": True})
     assert recognise(running, of(), "ask") == Recognition("claude-code")
 
 

@@ -48,6 +48,8 @@ def rule(**demands):
         ({"ancestor_not": ["codex"]}, Caller(ancestors=BASH), ""),
         ({"ancestor_not": ["bash"]}, Caller(ancestors=("/usr/bin/codex",)), ""),
         ({"ancestor_not": ["bash"]}, Caller(ancestors=("", "")), ""),
+        ({"ancestor_not": ["bash"]}, Caller(ancestors=("/x", "?")), ""),
+        ({"ancestor_not": ["?"]}, Caller(ancestors=("/x", "?")), "rule r is not for hosts below ?"),
         (
             {"ancestor_not": ["bash"]},
             Caller(),
