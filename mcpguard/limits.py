@@ -159,7 +159,7 @@ SOURCE_BYTES: Final = 1 * MIB
 ENVELOPE_BYTES: Final = 256 * KIB
 """Largest signed envelope, bytes of its JSON."""
 SIGNATURES: Final = 16
-"""Signatures of one envelope; with `TRUST_KEYS`, a hostile one costs at most 0.3 s of verifying."""
+"""Signatures of one envelope; with `TRUST_KEYS`, a hostile one costs at most 0.7 s of verifying."""
 SSHSIG_BYTES: Final = 4 * KIB
 """Largest SSHSIG signature, armour included, bytes; one of Ed25519 takes 330."""
 KEY_TEXT_CHARS: Final = 4 * KIB
