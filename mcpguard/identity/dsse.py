@@ -8,7 +8,8 @@ Rule 4. Base64 is read in either alphabet, strictly: one alphabet in one text, p
 
 An entry is either 64 bytes of Ed25519, or an SSHSIG (armoured or not) over the same bytes in our namespace.
 
-Cost: one signature by one key 0.15 ms; of an envelope at most `SIGNATURES` times `TRUST_KEYS` of that.
+Cost: an entry that a key made 0.14 ms, of which nobody is named 0.14 ms for each key; the worst envelope, 16 entries
+of nobody over 190 KB and 128 keys, 0.7 s (CPython 3.11, a 2-core virtual machine).
 
 Source: DSSE v1.0.2, protocol.md and envelope.md; in-toto attestation framework.
 """
@@ -26,7 +27,7 @@ import msgspec
 from mcpguard import limits
 from mcpguard.errors import TrustError
 from mcpguard.identity import sshsig
-from mcpguard.identity.keys import ECDSA, HARDWARE, PrivateKey, PublicKey
+from mcpguard.identity.keys import PLAIN, SSH, PrivateKey, PublicKey
 from mcpguard.identity.statement import parse_json
 from mcpguard.model import Json
 
@@ -127,9 +128,12 @@ def signed_by(envelope: Envelope, keys: Iterable[PublicKey]) -> frozenset[str]:
     known = {key.ident: key for key in keys}
     found: set[str] = set()
     for entry in envelope.signatures:
+        if len(entry.sig) != 64 and sshsig.looks_like(entry.sig):
+            found |= {_ssh_signer(entry.sig, message)} & known.keys()
+            continue
         named = known.get(entry.keyid)
         for ident, key in {entry.keyid: named}.items() if named else known.items():
-            if ident not in found and _signed(entry.sig, key, message):
+            if ident not in found and key.kind in {PLAIN, SSH} and key.verifies(entry.sig, message):
                 found.add(ident)
                 break
     return frozenset(found)
@@ -167,14 +171,12 @@ def add_ssh_signature(envelope: Envelope, armour: bytes) -> Envelope:
     return add_signature(envelope, Signature(key.ident, armour))
 
 
-def _signed(sig: bytes, key: PublicKey, message: bytes) -> bool:
-    """Whether an entry is this key's signature over a message."""
-    if not sshsig.looks_like(sig) or len(sig) == 64:
-        return key.kind not in {HARDWARE, ECDSA} and key.verifies(sig, message)
+def _ssh_signer(sig: bytes, message: bytes) -> str:
+    """Ident of the key that made an SSHSIG over a message; empty if it is not one."""
     try:
-        return sshsig.verify_sshsig(sig, message).ident == key.ident
+        return sshsig.verify_sshsig(sig, message).ident
     except TrustError:
-        return False
+        return ""
 
 
 def _entry(value: Json) -> Signature:
