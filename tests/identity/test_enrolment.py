@@ -127,8 +127,9 @@ def test_what_a_process_says_of_itself_changes_nothing():
 UPDATED = but(exe={"path": "/home/u/.local/share/claude/versions/2.1.329", "digest": B})
 
 
-def test_an_updated_host_asks_with_both_digests():
-    found = recognise(UPDATED, of(), "ask")
+@pytest.mark.parametrize("on_update", ["ask", "", "nonsense"])
+def test_an_updated_host_asks_with_both_digests(on_update):
+    found = recognise(UPDATED, of(), on_update)
     assert (found.name, found.updated, found.old, found.new) == ("", None, A, B)
     assert found.sentence == (
         "host claude-code is not recognised: its executable changed, sha256 aaaaaaaaaaaa -> bbbbbbbbbbbb; "

@@ -97,6 +97,7 @@ def test_damage_is_an_error_and_its_hint_restores(store, damage):
         with pytest.raises(TrustError) as caught:
             act()
         assert "cannot be relied on" in caught.value.message
+        assert ("regular file" in caught.value.message) is (damage is piped)
         assert "\n" not in caught.value.sentence()
     if before is not None:
         assert contents(store) == before
