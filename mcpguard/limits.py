@@ -218,3 +218,15 @@ PROBE_STDERR_LINES: Final = 10
 """Last lines of a probed server's stderr that an error repeats."""
 RESOURCES: Final = 4096
 """Resources that one server may list, over all pages."""
+
+# --- registered servers ---------------------------------------------------------------------------------
+SERVERS: Final = 1024
+"""Registered servers."""
+SERVER_NAME_CHARS: Final = 64
+"""Longest name that a server is registered under, characters."""
+DEFINITIONS_BYTES: Final = 4 * MIB
+"""Definitions kept beside one manifest, bytes of their JSON; escaped, they fit into one request on admin.sock."""
+OBSERVED: Final = 512
+"""Definitions that differ from their pins and are kept for one server."""
+OBSERVED_BYTES: Final = 3 * MIB
+"""What those definitions may take, bytes of their JSON; of more than that only the digests are kept."""

@@ -15,12 +15,10 @@ from collections.abc import Sequence
 import msgspec
 
 from mcpguard.errors import TrustError
-from mcpguard.identity.definitions import definition_digest, looks_like, text_digest
+from mcpguard.identity.definitions import definition_digest, looks_like
+from mcpguard.identity.described import KINDS, Definitions
 from mcpguard.model import Era, Json, JsonObject
 from mcpguard.protocol.views import definition_fault
-
-KINDS = {"tools": "tool", "prompts": "prompt", "resourceTemplates": "resource template"}
-"""Members of lists whose definitions are pinned, and what a person calls one of them."""
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -47,28 +45,6 @@ class Answers(msgspec.Struct, frozen=True):
     lists: dict[str, list[Json]] = {}
     requests: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
-
-
-class Definitions(msgspec.Struct, frozen=True, rename="camel"):
-    """Definitions by name, for resource templates by URI template; instructions; URIs of resources.
-
-    What is kept beside a manifest, so that a person can later see what has changed.
-    """
-
-    tools: dict[str, JsonObject] = {}
-    prompts: dict[str, JsonObject] = {}
-    resource_templates: dict[str, JsonObject] = {}
-    instructions: str = ""
-    resources: tuple[str, ...] = ()
-
-    def of(self, kind: str) -> dict[str, JsonObject]:
-        """The definitions of a member of `KINDS`."""
-        tables = {
-            "tools": self.tools,
-            "prompts": self.prompts,
-            "resourceTemplates": self.resource_templates,
-        }
-        return tables[kind]
 
 
 class Probed(msgspec.Struct, frozen=True):
@@ -121,27 +97,6 @@ def merged(answers: Sequence[Answers], silent: dict[str, str]) -> Probed:
         resources=_resources(answers),
     )
     return Probed(tuple(answers), silent, definitions, tuple(dict.fromkeys(findings)))
-
-
-def digests(definitions: Definitions) -> dict[str, dict[str, str]]:
-    """Kind to name to digest.
-
-    Raises:
-        TrustError: One of them cannot be pinned.
-    """
-    return {
-        kind: {name: definition_digest(entry) for name, entry in definitions.of(kind).items()}
-        for kind in KINDS
-    }
-
-
-def instructions_digest(definitions: Definitions) -> str:
-    """Digest of the instructions; empty if there are none.
-
-    Raises:
-        TrustError: They cannot be pinned.
-    """
-    return text_digest(definitions.instructions) if definitions.instructions else ""
 
 
 def key_of(kind: str, entry: Json) -> str:

@@ -1,7 +1,6 @@
 """What of a server's answers can be pinned."""
 
-from mcpguard.daemon.probed import Answers, Definitions, digests, instructions_digest, key_of, merged
-from mcpguard.identity.definitions import definition_digest, text_digest
+from mcpguard.daemon.probed import Answers, key_of, merged
 from mcpguard.model import Era
 
 READ = {"name": "read_file", "inputSchema": {"type": "object"}}
@@ -71,8 +70,6 @@ def test_instructions_of_the_first_are_pinned_and_a_difference_is_said():
     probed = merged([answers(instructions="one"), answers(Era.MODERN, instructions="two")], {})
     assert probed.definitions.instructions == "one"
     assert "differ between the eras" in probed.findings[0]
-    assert instructions_digest(probed.definitions) == text_digest("one")
-    assert instructions_digest(Definitions()) == ""
 
 
 def test_name_capabilities_and_requests_are_those_of_all_eras():
@@ -89,11 +86,3 @@ def test_name_capabilities_and_requests_are_those_of_all_eras():
         ("roots/list",),
     )
     assert probed.findings == ("odd",)
-
-
-def test_digests_are_those_of_whole_definitions():
-    assert digests(Definitions(tools={"read_file": READ})) == {
-        "tools": {"read_file": definition_digest(READ)},
-        "prompts": {},
-        "resourceTemplates": {},
-    }
