@@ -439,6 +439,30 @@ def test_show_tells_by_what_a_host_is_recognised(daemon, terminal):
     )
 
 
+def test_signatures_and_labels_are_told(daemon, terminal):
+    signed = msgspec.structs.replace(
+        CLAUDE,
+        team="Q6L2SF6YDW",
+        signing="com.x",
+        label="snap.x",
+        confined=True,
+        tracer=7,
+        injected=("LD_PRELOAD",),
+    )
+    daemon.hosts = [("c1", "files", signed)]
+    shown = terminal.run("trust", "--yes").stdout
+    for line in (
+        "label    snap.x (enforced)",
+        "signed   by Q6L2SF6YDW as com.x",
+        "traced   by pid 7: what it does may be another's will",
+        "injected LD_PRELOAD",
+    ):
+        assert f"{line}\n" in shown
+    assert "its digest, the label snap.x, the signature of Q6L2SF6YDW\n" in shown
+    lines = terminal.run("show", "claude-code").stdout.splitlines()
+    assert lines[4:6] == ["label    snap.x", "signed   by Q6L2SF6YDW as com.x"]
+
+
 def test_forget_asks_and_forgets(daemon, terminal):
     daemon.hosts = [("c1", "files", CLAUDE)]
     terminal.run("trust", "--yes")

@@ -33,6 +33,7 @@ NIX = "0123456789abcdfghijklmnpqrsvwxyz"
         (f"/nix/store/{NIX}-nodejs-20.1.2/bin/node", "/nix/store/*-nodejs-*/bin/node"),
         ("/usr/lib/x86_64-linux-gnu/a", "/usr/lib/x86_64-linux-gnu/a"),
         ("/x/1.2.3-1.2.3/a", "/x/*/a"),
+        (f"/x/1.2.3{'a' * 40}/y", "/x/*/y"),
         ("/snap/code", "/snap/code"),
         ("/nix/store", "/nix/store"),
     ],

@@ -157,6 +157,13 @@ def test_a_file_in_place_of_the_directory_is_one_sentence(tmp_path):
         HostsFile(tmp_path / "hosts").load()
 
 
+def test_a_place_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(TrustError, match="is writable by others"):
+        HostsFile(tmp_path / "open" / "hosts").save([A])
+
+
 def test_too_many_hosts_change_nothing(store):
     store.save([A])
     with pytest.raises(TrustError, match="names more than"):
