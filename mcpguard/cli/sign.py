@@ -1,7 +1,7 @@
 """`mcpguard sign`: add a signature to a manifest, a trust set or revocations.
 
-What is signed is DSSE's encoding of the statement's exact bytes: with a key that is kept here, or by `ssh-keygen` with
-a key in a file, an agent, or a hardware token.
+What is signed is DSSE's encoding of the statement's exact bytes. A key signs that is kept here, or `ssh-keygen` does,
+with a key in a file, an agent, or a hardware token.
 """
 
 from __future__ import annotations
