@@ -83,9 +83,11 @@ class HostFacts(msgspec.Struct, frozen=True):
         unit: systemd unit of that group; empty if there is none.
         label: Security label; empty if the system enforces none.
         confined: Whether that label confines it.
-        tracer: Process that traces it; 0 if none does.
-        injected: Signs of injected code: names of variables and mapped files.
-        chain: Paths of the executables of its ancestors, nearest first; evidence only.
+        tracer: Process that traces it; 0 if none does, -1 if that is not told.
+        injected: Signs of injected code: names of variables, options and mapped files. That they could not be looked
+            for is one, too.
+        chain: Paths of the executables above the shim, nearest first, the host's own among them if it is there; then
+            those above the host, if it is not. `?` for one that we may not know. Evidence for refusing only.
         team: Team id of a valid code signature (macOS); empty elsewhere.
         signing: Signing identifier of a valid code signature (macOS); empty elsewhere.
         doubts: Sentences: what the kernel could not tell.

@@ -1,39 +1,52 @@
-"""Which doors of an Electron program stand open: fuses that let anybody run scripts inside a genuine executable.
+"""What do the fuses of an Electron application allow?
 
-Source: electron/fuses, FuseV1Options: a sentinel in the executable, then a version byte, the number of fuses, and one
-character each: `0` off, `1` on, `r` removed.
+An Electron executable may be root's, and still runs any script if it is started with ELECTRON_RUN_AS_NODE, with
+NODE_OPTIONS or with --inspect, unless its fuses forbid it. They are a few characters in the file behind a marker.
 
-Not here: whether the file is the one that runs (the caller opened it); asar integrity.
+Source: Electron docs/tutorial/fuses.md; @electron/fuses, FuseV1Options.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 from typing import Final
 
-_SENTINEL: Final = b"dL7pKGdnNz796PbbjQWNKmHXBZaB9tsX"
-_VERSION: Final = 1
-_DOORS: Final = {
+MARKER: Final = b"dL7pKGdnNz796PbbjQWNKmHXBZaB9tsX"
+_WIRE_BYTES: Final = 34
+"""Version, length, and at most so many fuses that matter here."""
+_NAMES: Final = {
     0: "RunAsNode",
     2: "EnableNodeOptionsEnvironmentVariable",
     3: "EnableNodeCliInspectArguments",
 }
-_HEAD: Final = len(_SENTINEL) + 2
+_SET: Final = ord("1")
 
 
-def open_fuses(fd: int) -> tuple[str, ...] | None:
-    """Names of the doors that are not shut; None if the file is no Electron program.
+class Fuses:
+    """Looks for fuses in a file that is fed to it piece by piece."""
 
-    A wire of another version, or one that does not reach to a fuse, leaves its doors open.
-    """
-    if os.fstat(fd).st_size == 0:
-        return None
-    with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as image:
-        place = image.find(_SENTINEL)
-        if place < 0:
-            return None
-        head = image[place : place + _HEAD]
-        known = len(head) == _HEAD and head[-2] == _VERSION
-        wire = image[place + _HEAD : place + _HEAD + head[-1]] if known else b""
-    return tuple(name for index, name in _DOORS.items() if wire[index : index + 1] not in (b"0", b"r"))
+    def __init__(self) -> None:
+        self._kept = b""
+        self._open: dict[str, None] = {}
+
+    def feed(self, data: bytes) -> None:
+        """The next piece; one that is empty ends the file."""
+        text = self._kept + data
+        at = text.find(MARKER)
+        while at >= 0:
+            wire = text[at + len(MARKER) : at + len(MARKER) + _WIRE_BYTES]
+            if len(wire) < _WIRE_BYTES and data:
+                break  # the rest is in the next piece
+            self._read(wire)
+            at = text.find(MARKER, at + 1)
+        keep = len(MARKER) + _WIRE_BYTES - 1
+        self._kept = text[at:] if at >= 0 else text[-keep:]
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The names of the fuses found that let others choose what runs."""
+        return tuple(self._open)
+
+    def _read(self, wire: bytes) -> None:
+        count = wire[1] if len(wire) > 1 else 0
+        fuses = wire[2 : 2 + count]
+        self._open.update({name: None for n, name in _NAMES.items() if n < len(fuses) and fuses[n] == _SET})

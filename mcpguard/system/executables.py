@@ -143,22 +143,18 @@ def _file_system(kernel: Kernel, fd: int) -> str:
     By mount and not by device, which some file systems make up for each of their parts.
     """
     mount = ""
-    for line in _text(kernel, f"/proc/self/fdinfo/{fd}").splitlines():
+    for line in _lines(kernel, f"/proc/self/fdinfo/{fd}"):
         key, _, value = line.partition(":")
         if key == "mnt_id":
             mount = value.strip()
-    for line in _text(kernel, "/proc/self/mountinfo").splitlines():
+    for line in _lines(kernel, "/proc/self/mountinfo"):
         if mount and line.startswith(f"{mount} "):
             return line.rpartition(" - ")[2].partition(" ")[0]
     return ""
 
 
-def _text(kernel: Kernel, path: str) -> str:
-    fd = kernel.open(path, os.O_RDONLY)
-    try:
-        return os.fsdecode(kernel.read(fd, 1 << 20))
-    finally:
-        os.close(fd)
+def _lines(kernel: Kernel, path: str) -> list[str]:
+    return os.fsdecode(kernel.content(path, 1 << 20)).splitlines()
 
 
 def script_of(path: str, arguments: list[str]) -> tuple[str, str]:

@@ -141,6 +141,14 @@ class Kernel:
             data += more
         return bytes(data)
 
+    def content(self, path: str, limit: int) -> bytes:
+        """At most `limit` bytes of a file by its path."""
+        fd = self.open(path, os.O_RDONLY)
+        try:
+            return self.read(fd, limit)
+        finally:
+            os.close(fd)
+
     def readlink(self, path: str, at: int | None = None) -> str:
         """Where a symbolic link points, as text."""
         return os.readlink(path, dir_fd=at)

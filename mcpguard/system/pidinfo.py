@@ -6,7 +6,6 @@ Source: Linux 6.13 PIDFD_GET_INFO; security reference 2.2.
 from __future__ import annotations
 
 import errno
-import os
 import struct
 from typing import Final
 
@@ -102,15 +101,9 @@ def same_process(kernel: Kernel, one: int, two: int) -> bool:
 def named(kernel: Kernel, pidfd: int) -> int:
     """The process id of a pidfd by /proc/self/fdinfo: 0 in a foreign namespace, -1 if gone or not told."""
     try:
-        fd = kernel.open(f"/proc/self/fdinfo/{pidfd}", 0)
+        text = kernel.content(f"/proc/self/fdinfo/{pidfd}", 4096)
     except OSError:
         return -1
-    try:
-        text = kernel.read(fd, 4096)
-    except OSError:
-        return -1
-    finally:
-        os.close(fd)
     for line in text.splitlines():
         if line.startswith(b"Pid:"):
             return int(line[4:])
