@@ -19,6 +19,7 @@ from mcpguard.cli import demo_server
 _POLICY = """\
 version = 1
 mode = "enforce"
+unpinned = "allow"
 
 [[rule]]
 id = "look-but-do-not-touch"

@@ -48,13 +48,20 @@ def _daemon(reply: JsonObject) -> str:
 
 
 def _connection(entry: JsonObject) -> str:
-    host = entry["host"]
     claim = visible(entry["claims"]["host"]) or "unnamed"
     return (
-        f"  {entry['id']}  {visible(entry['server'])} (pid {entry['pid']}) for uid {host['uid']} pid {host['pid']} "
-        f'[{host["grade"]}], says it is "{claim}"; {entry["revision"] or "no handshake yet"}; '
+        f"  {entry['id']}  {visible(entry['server'])} (pid {entry['pid']}, {entry['pin']}) "
+        f"for {_host(entry['host'])}, "
+        f'says it is "{claim}"; {entry["revision"] or "no handshake yet"}; '
         f"{entry['allowed']} allowed, {entry['denied']} denied, {entry['in_flight']} in flight"
     )
+
+
+def _host(host: JsonObject) -> str:
+    """The host as the kernel knows it: its enrolled name if it has one, else its executable."""
+    known = host.get("host") or host.get("script") or host.get("exe")
+    name = visible(str(known)) if known else "somebody"
+    return f"{name} (uid {host['uid']} pid {host['pid']}) [{host['grade']}]"
 
 
 def _age(since: float) -> str:

@@ -1,31 +1,38 @@
 """From a connection on run.sock to a running session: one straight line, any failing step of which refuses.
 
-attest the peer -> handshake with nonce -> check the three descriptors -> policy snapshot -> start or reach the
-server -> gate. Nothing of the host's is read before all of it succeeded.
+attest the peer -> handshake with nonce -> check the three descriptors -> attest the host that holds their far ends
+attest the peer -> handshake with nonce -> check the three descriptors -> attest the host that holds the far ends
+Nothing of the host's is read before all of it succeeded, and the record of the decision is written before the server
+is started.
 """
 
 from __future__ import annotations
 
 import os
-import stat
+from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from mcpguard.audit import record
-from mcpguard.credentials.environment import for_server
+from mcpguard.daemon.callers import Attested, Callers, require_unchanged
+from mcpguard.daemon.launching import Launch, Launcher, unpinned
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.recorder import Recorder
+from mcpguard.daemon.registry import Registered, Registry
 from mcpguard.daemon.session import Session, Upstream
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.upstream import connect
-from mcpguard.errors import GuardError, PeerError, UpstreamError
+from mcpguard.errors import GuardError, PeerError, TrustError, UpstreamError
 from mcpguard.gate.gate import Gate
-from mcpguard.identity.facts import PeerFacts
 from mcpguard.identity.naming import server_name
-from mcpguard.model import Grade, Side
-from mcpguard.policy.snapshot import Snapshot
+from mcpguard.model import JsonObject, Mode, Side
+from mcpguard.policy.builtin import OBSERVE_RULES, observe_snapshot
+from mcpguard.policy.rules import RuleSet
+from mcpguard.policy.snapshot import Snapshot, compile_snapshot
 from mcpguard.protocol.hello import Hello
 from mcpguard.system.descriptors import check_stdio, close_all
-from mcpguard.system.peercred import far_process
+from mcpguard.system.peercred import Peer
 
 REFUSED: Final = 5
 FAILED: Final = 125
@@ -34,10 +41,29 @@ FAILED: Final = 125
 class Admitted:
     """A session that may begin, and the shim that asked for it."""
 
-    def __init__(self, session: Session, lifeline: Lifeline, start: bytes) -> None:
+    def __init__(self, session: Session, lifeline: Lifeline, start: bytes, launch: Launch) -> None:
         self.session = session
         self.lifeline = lifeline
         self.start = start
+        self.launch = launch
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """What is decided about a shim before anything is started.
+
+    Attributes:
+        ident: Short name of the connection.
+        name: The server's name.
+        hello: What the shim asks for.
+        registered: The server's manifest; None if it has none.
+        start: The members that every record of the connection begins with.
+    """
+
+    ident: str
+    name: str
+    hello: Hello
+    registered: Registered | None
+    start: bytes
 
 
 def refusal_code(error: GuardError) -> int:
@@ -45,93 +71,187 @@ def refusal_code(error: GuardError) -> int:
     match error:
         case UpstreamError():
             return error.code
-        case PeerError():
+        case PeerError() | TrustError():
             return REFUSED
         case _:
             return FAILED
 
 
-def check(lifeline: Lifeline, hello: Hello, own: frozenset[tuple[int, int] | str]) -> str:
-    """Check what was passed; the server's name.
+def snapshot_for(rules: RuleSet | None, server: str, host: Attested) -> Snapshot:
+    """The policy of one connection; watching only while none was applied."""
+    return observe_snapshot(server) if rules is None else compile_snapshot(rules, server, host.caller)
+
+
+class Admission:
+    """Admits shims for one daemon.
+
+    Args:
+        recorder: Where records go.
+        spawner: Starts servers.
+        callers: Attests hosts.
+        registry: The registered servers.
+        launcher: Verifies what manifests pin.
+    """
+
+    def __init__(
+        self, recorder: Recorder, spawner: Spawner, callers: Callers, registry: Registry, launcher: Launcher
+    ) -> None:
+        self._recorder = recorder
+        self._spawner = spawner
+        self._callers = callers
+        self._registry = registry
+        self._launcher = launcher
+
+    async def admit(
+        self,
+        lifeline: Lifeline,
+        peer: Peer,
+        *,
+        ident: str,
+        own: frozenset[tuple[int, int] | str],
+        policy: Callable[[], RuleSet | None],
+    ) -> Admitted:
+        """Take the handshake of a shim, start or reach its server, and make the session.
+
+        Raises:
+            PeerError: A descriptor cannot serve, or the host is not acceptable.
+            TrustError: The server's manifest, or the lack of one, refuses it.
+            UpstreamError: The server cannot be started or reached.
+            JournalError: The beginning of the session cannot be recorded.
+        """
+        hello = await lifeline.hello()
+        check_stdio(lifeline.descriptors, own)
+        stdin, stdout, _ = lifeline.descriptors
+        rules = policy() or OBSERVE_RULES
+        host = await self._callers.attest(peer, stdin, stdout, rules.on_update)
+        try:
+            if host.recognition.sentence:
+                lifeline.say(host.recognition.sentence)
+            return await self._admit(lifeline, hello, host, ident, policy)
+        except BaseException:
+            host.close()
+            raise
+
+    async def _admit(
+        self,
+        lifeline: Lifeline,
+        hello: Hello,
+        host: Attested,
+        ident: str,
+        policy: Callable[[], RuleSet | None],
+    ) -> Admitted:
+        ticket = self._decided(hello, host, ident, policy() or OBSERVE_RULES)
+        launch = unpinned(hello)
+        try:
+            if ticket.registered is not None:
+                launch = await self._launcher.prepare(ticket.registered.manifest, hello)
+            upstream, source, sink = await self._reach(lifeline, hello, launch)
+            try:
+                require_unchanged(host)
+            except PeerError:
+                close_all([source, sink])
+                upstream.kill()
+                raise
+        except GuardError as error:
+            launch.tidy()
+            self._recorder.later([record.session(ticket.start, "refused", reason=error.sentence())])
+            raise
+        except BaseException:
+            launch.tidy()
+            raise
+        session = self._session(ticket, host, upstream, snapshot_for(policy(), ticket.name, host))
+        stdin, stdout, stderr = lifeline.take()
+        os.close(stderr)
+        session.attach(Side.HOST, stdin, stdout)
+        session.attach(Side.SERVER, source, sink)
+        return Admitted(session, lifeline, ticket.start, launch)
+
+    def _decided(self, hello: Hello, host: Attested, ident: str, rules: RuleSet) -> Ticket:
+        """Find the manifest and record what is going to run, or that it is refused.
+
+        Raises:
+            GuardError: It is refused.
+        """
+        command = [word.decode("utf-8", "backslashreplace") for word in hello.argv]
+        name = hello.name or (command[0] if hello.kind == "name" else server_name(command))
+        try:
+            found = self._registry.find(name, () if hello.kind == "name" else tuple(command))
+            name = found.name if found else name
+            start = record.prefix(ident, host.evidence(), name)
+            if found is None:
+                _require_leave(hello, name, rules)
+        except GuardError as error:
+            start = record.prefix(ident, host.evidence(), name)
+            self._recorder.later([record.session(start, "refused", command=command, reason=error.sentence())])
+            raise
+        members: JsonObject = {"policy": rules.digest, **(found.record() if found else {})}
+        self._recorder.append([record.session(start, "begin", command=command, **members)])
+        return Ticket(ident, name, hello, found, start)
+
+    def _session(self, ticket: Ticket, host: Attested, upstream: Upstream, snapshot: Snapshot) -> Session:
+        found = ticket.registered
+        gate = Gate(
+            snapshot,
+            ticket.name,
+            ticket.start,
+            self._recorder.key,
+            found.pins if found else None,
+            found.withdrawn if found else None,
+        )
+        return Session(
+            ticket.ident, gate, self._recorder, ticket.name, upstream, host, found,
+            lambda findings: self._registry.noticed(ticket.name, findings),
+        )  # fmt: skip
+
+    async def _reach(self, lifeline: Lifeline, hello: Hello, launch: Launch) -> tuple[Upstream, int, int]:
+        """The server, and the descriptors to read from and write to it."""
+        if hello.kind == "connect":
+            listening = await connect(_absolute(hello.cwd, hello.argv[0]), os.geteuid())
+            return (listening, *listening.descriptors())
+        theirs_in, sink = os.pipe()
+        source, theirs_out = os.pipe()
+        ours, theirs = [source, sink], [theirs_in, theirs_out]
+        try:
+            child = await self._spawner.spawn(
+                argv=launch.argv,
+                env=launch.env,
+                cwd=launch.cwd,
+                habits=hello.habits,
+                stdin=theirs_in,
+                stdout=theirs_out,
+                stderr=lifeline.descriptors[2],
+                image=launch.image,
+            )
+        except ValueError as error:
+            close_all(ours)
+            raise UpstreamError(
+                "the command or its environment cannot be passed on exactly", code=FAILED
+            ) from error
+        except BaseException:
+            close_all(ours)
+            raise
+        finally:
+            close_all(theirs)
+        return child, source, sink
+
+
+def _require_leave(hello: Hello, name: str, rules: RuleSet) -> None:
+    """Refuse a server without a manifest unless policy watches only or lets it run.
 
     Raises:
-        PeerError: A descriptor cannot serve.
-        UpstreamError: The command is not one.
+        TrustError: It may not run.
+        UpstreamError: There is no command to run.
     """
-    check_stdio(lifeline.descriptors, own)
     if hello.kind == "name":
         raise UpstreamError(
-            f"no server is registered as {os.fsdecode(hello.argv[0])!a}", code=FAILED,
-            hint="give its command instead: mcpguard run -- COMMAND...",
+            f"no server is registered as {name!a}", code=FAILED,
+            hint=f"register it: mcpguard server add {name} -- COMMAND...",
         )  # fmt: skip
-    return hello.name or server_name([word.decode("utf-8", "backslashreplace") for word in hello.argv])
-
-
-def evidence(facts: PeerFacts, stdin: int) -> dict[str, object]:
-    """What the kernel says of the caller; where stdin is a socket, also which process made it."""
-    found: dict[str, object] = {"uid": facts.uid, "pid": facts.pid, "grade": Grade.G0.name}
-    if stat.S_ISSOCK(os.fstat(stdin).st_mode):
-        found["stdin_pid"] = far_process(stdin)
-    return found
-
-
-async def admit(
-    lifeline: Lifeline, hello: Hello, name: str, *, ident: str, facts: PeerFacts, snapshot: Snapshot,
-    recorder: Recorder, spawner: Spawner,
-) -> Admitted:  # fmt: skip
-    """Start or reach the server and make the session.
-
-    Raises:
-        UpstreamError: The server cannot be started or reached.
-        JournalError: The beginning of the session cannot be recorded.
-    """
-    found = evidence(facts, lifeline.descriptors[0])
-    start = record.prefix(ident, found, name)
-    command = [word.decode("utf-8", "backslashreplace") for word in hello.argv]
-    recorder.append([record.session(start, "begin", command=command, policy=snapshot.policy)])
-    try:
-        upstream, source, sink = await _reach(lifeline, hello, spawner)
-    except UpstreamError as error:
-        recorder.later([record.session(start, "refused", reason=error.sentence())])
-        raise
-    gate = Gate(snapshot, name, start, recorder.key)
-    session = Session(ident, gate, recorder, name, upstream, found)
-    stdin, stdout, stderr = lifeline.take()
-    os.close(stderr)
-    session.attach(Side.HOST, stdin, stdout)
-    session.attach(Side.SERVER, source, sink)
-    return Admitted(session, lifeline, start)
-
-
-async def _reach(lifeline: Lifeline, hello: Hello, spawner: Spawner) -> tuple[Upstream, int, int]:
-    """The server, and the descriptors to read from and write to it."""
-    if hello.kind == "connect":
-        listening = await connect(_absolute(hello.cwd, hello.argv[0]), os.geteuid())
-        return (listening, *listening.descriptors())
-    theirs_in, sink = os.pipe()
-    source, theirs_out = os.pipe()
-    ours, theirs = [source, sink], [theirs_in, theirs_out]
-    try:
-        child = await spawner.spawn(
-            argv=hello.argv,
-            env=for_server(hello.env),
-            cwd=hello.cwd,
-            habits=hello.habits,
-            stdin=theirs_in,
-            stdout=theirs_out,
-            stderr=lifeline.descriptors[2],
+    if rules.mode is not Mode.OBSERVE and not rules.unpinned:
+        raise TrustError(
+            f"the server {name!a} has no manifest, and policy does not let such servers run",
+            hint=f"register it: mcpguard server add {name} -- COMMAND...",
         )
-    except ValueError as error:
-        close_all(ours)
-        raise UpstreamError(
-            "the command or its environment cannot be passed on exactly", code=FAILED
-        ) from error
-    except BaseException:
-        close_all(ours)
-        raise
-    finally:
-        close_all(theirs)
-    return child, source, sink
 
 
 def _absolute(cwd: bytes, path: bytes) -> bytes:
@@ -156,4 +276,5 @@ async def serve(admitted: Admitted, recorder: Recorder) -> int:
             lifeline.say(session.reason)
         lifeline.exit(code)
     await session.gone()
+    admitted.launch.tidy()
     return code

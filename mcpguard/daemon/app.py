@@ -23,25 +23,35 @@ from pathlib import Path
 from mcpguard import __version__, limits
 from mcpguard.audit import record
 from mcpguard.daemon import admission, control
+from mcpguard.daemon.admission import Admission
+from mcpguard.daemon.callers import Callers
+from mcpguard.daemon.desk import Desk
+from mcpguard.daemon.enrolments import Enrolments
+from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.recorder import Recorder
+from mcpguard.daemon.registry import Registry
 from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
+from mcpguard.daemon.trustdesk import TrustDesk
 from mcpguard.errors import DaemonError, GuardError, PeerError
 from mcpguard.model import JsonObject
-from mcpguard.policy.builtin import observe_snapshot
 from mcpguard.policy.rules import RuleSet
-from mcpguard.policy.snapshot import Snapshot, compile_snapshot
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
 from mcpguard.system.allocator import keep_freed_memory
 from mcpguard.system.files import private_directory
+from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
+from mcpguard.system.journalfiles import latest
+from mcpguard.system.kernel import Kernel
 from mcpguard.system.memory import pss
 from mcpguard.system.peercred import attest, require_namespaces
 from mcpguard.system.policystore import PolicyStore
+from mcpguard.system.serverstore import ServerStore
+from mcpguard.system.truststore import Seen, TrustStore
 
 _log = logging.getLogger("mcpguard")
 _TICK_SECONDS = 1.0
@@ -59,6 +69,7 @@ class Daemon:
         store: Where the applied policy lives.
         idle: End after this many seconds without a connection; 0 for never.
         line_seconds: Time in which a host must complete a line that it has begun.
+        remembered: The rollback state that the audit log has last seen.
     """
 
     def __init__(
@@ -67,6 +78,7 @@ class Daemon:
         store: PolicyStore,
         idle: float,
         line_seconds: float = limits.IDLE_LINE_SECONDS,
+        remembered: Seen | None = None,
     ) -> None:
         self._recorder = Recorder(journal)
         self._store = store
@@ -75,6 +87,16 @@ class Daemon:
         self._line_seconds = line_seconds
         self._spawner = Spawner()
         self._sessions: dict[str, Session] = {}
+        enrolments = Enrolments(HostsFile(paths.hosts_dir()))
+        trusted = TrustStore(paths.trust_dir())
+        trust = TrustDesk(trusted, remembered, self._trust_changed)
+        registry = Registry(ServerStore(paths.servers_dir()), trusted, check=trust.check)
+        self._launcher = Launcher(paths.store_dir(), paths.runtime_dir())
+        self._admission = Admission(
+            self._recorder, self._spawner, Callers(enrolments, Kernel()), registry, self._launcher
+        )
+        desk = Desk(self._recorder, enrolments, trust, registry, self._sessions)
+        self._looked = 0.0
         self._counter = itertools.count(1)
         self._totals = {"allowed": 0, "denied": 0, "dropped": 0}
         self._served = 0
@@ -83,7 +105,11 @@ class Daemon:
         self._began = time.time()
         self._busy_until = asyncio.get_running_loop().time()
         self._own: frozenset[tuple[int, int] | str] = frozenset()
-        self._verbs = {"status": self._status, "policy-apply": self._apply, "stop": self._stop}
+        self._verbs = control.Verbs(
+            reading={"status": self._status, **desk.reading()},
+            changing={"policy-apply": self._apply, "stop": self._stop, **desk.changing()},
+            hosts=self._enrolled_hosts,
+        )
 
     async def serve(self) -> None:
         """Serve until told to stop, then end every session and close the journal."""
@@ -91,7 +117,10 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         await self._spawner.start()
-        run = Listener(paths.run_socket(), lambda sock: self._launch(self._connected(sock), "a connection"))
+        self._launcher.start()
+        run = Listener(
+            paths.run_socket(), lambda sock: self._launch(self._connected(sock), "a connection"), shims=True
+        )
         admin = Listener(
             paths.admin_socket(),
             lambda sock: self._launch(control.answer(sock, self._verbs), "a control request"),
@@ -104,6 +133,7 @@ class Daemon:
             run.close()
             await self._end_sessions()
             await self._spawner.close()
+            await self._launcher.close()
             admin.close()
             await self._recorder.close()
 
@@ -117,7 +147,7 @@ class Daemon:
     async def _connected(self, sock: socket.socket) -> None:
         lifeline = Lifeline(sock)
         try:
-            peer = attest(sock)
+            lifeline.peer = peer = attest(sock)
         except GuardError as error:
             lifeline.refuse(admission.REFUSED, error)
             lifeline.close()
@@ -127,13 +157,10 @@ class Daemon:
                 raise PeerError(f"uid {peer.facts.uid} may not use the daemon of uid {os.geteuid()}")
             require_namespaces(peer)
             self._check_room()
-            hello = await lifeline.hello()
-            name = admission.check(lifeline, hello, self._own)
             ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
-            admitted = await admission.admit(
-                lifeline, hello, name, ident=ident, facts=peer.facts, snapshot=self._snapshot(name),
-                recorder=self._recorder, spawner=self._spawner,
-            )  # fmt: skip
+            admitted = await self._admission.admit(
+                lifeline, peer, ident=ident, own=self._own, policy=lambda: self._rules
+            )
             if self._rules is None:
                 lifeline.say(
                     "no policy is applied: watching only, nothing is refused; see: mcpguard policy --help"
@@ -171,8 +198,13 @@ class Daemon:
                 f"{len(self._sessions)} servers run already, the limit of open files allows no more"
             )
 
-    def _snapshot(self, server: str) -> Snapshot:
-        return observe_snapshot(server) if self._rules is None else compile_snapshot(self._rules, server)
+    def _enrolled_hosts(self) -> set[int]:
+        """Process ids of the enrolled hosts that are connected; only of processes that still run."""
+        hosts = [session.host for session in self._sessions.values()]
+        return {host.pid for host in hosts if host.recognition.name and host.pid and host.alive()}
+
+    def _trust_changed(self, event: str, seen: Seen) -> None:
+        self._recorder.append([record.trust(event, **seen.record())], durable=True)
 
     # --- verbs of admin.sock -------------------------------------------------------------------------------
 
@@ -200,7 +232,7 @@ class Daemon:
         self._rules = rules
         self._recorder.later([record.policy(before, rules.digest, source=request.source)])
         for session in self._sessions.values():
-            session.change_policy(self._snapshot(session.server))
+            session.change_policy(admission.snapshot_for(rules, session.server, session.host))
         return {"policy": _described(rules), "connections": len(self._sessions)}
 
     def _stop(self, _request: Request) -> JsonObject:
@@ -223,11 +255,15 @@ class Daemon:
                 last = now
 
     def _tick(self, now: float) -> None:
+        look = self._rules is not None and 0 < self._rules.recheck <= now - self._looked
         for session in list(self._sessions.values()):
+            if look:
+                session.look_again()
             if session.overdue(now, self._line_seconds):
                 session.end("the host began a message and did not end it", now=True)
             elif session.abandoned():
                 session.end("", now=True)
+        self._looked = now if look else self._looked
         if self._idle and not self._tasks and now - self._busy_until > self._idle:
             _log.info("nothing to do for %.0f seconds", self._idle)
             self._stopping.set()
@@ -291,7 +327,10 @@ def main(*, idle: float = 0.0) -> None:
 
 
 async def _main(idle: float) -> None:
-    daemon = Daemon(Journal.open(paths.audit_dir()), PolicyStore(paths.policy_dir()), idle)
+    journal = Journal.open(paths.audit_dir())
+    last = latest(paths.audit_dir(), "trust")
+    remembered = Seen.from_record(last.body) if last else None
+    daemon = Daemon(journal, PolicyStore(paths.policy_dir()), idle, remembered=remembered)
     _quiet_collector()
     keep_freed_memory()
     await daemon.serve()

@@ -1,6 +1,7 @@
-"""admin.sock: status, policy, stop; for people and their command line, never for shims.
+"""admin.sock: status, policy, trust, stop; for people and their command line, never for shims.
 
-Not here yet: refusing callers inside an agent host's process tree. Whoever has the user's id can ask.
+Rule: who lives in the process tree of an enrolled host that is connected may look and not change anything: an agent
+must not approve itself. What leaves that tree (a double fork) is not recognised: the same user's programs can.
 """
 
 from __future__ import annotations
@@ -9,17 +10,38 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from inspect import isawaitable
+
+import msgspec
 
 from mcpguard import limits
-from mcpguard.errors import ConfigError, GuardError, ProtocolError, TrustError
-from mcpguard.model import JsonObject
+from mcpguard.daemon.desk import Verb
+from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
 from mcpguard.protocol import control
-from mcpguard.system.peercred import attest, require_namespaces, require_user
+from mcpguard.system.ancestry import parent
+from mcpguard.system.peercred import Peer, attest, require_namespaces, require_user
 
 _SECONDS = 10.0
+_LEVELS = 256
+"""Processes above a caller that are looked at; a caller with more above it is refused."""
 
 
-async def answer(sock: socket.socket, verbs: dict[str, Callable[[control.Request], JsonObject]]) -> None:
+class Verbs(msgspec.Struct, frozen=True):
+    """What can be asked.
+
+    Attributes:
+        reading: Verbs that change nothing.
+        changing: Verbs that callers below one of `hosts` may not use.
+        hosts: Gives the process ids of the enrolled hosts that are connected.
+    """
+
+    reading: dict[str, Verb]
+    changing: dict[str, Verb]
+    hosts: Callable[[], AbstractSet[int]]
+
+
+async def answer(sock: socket.socket, verbs: Verbs) -> None:
     """Answer one request and close the connection."""
     loop = asyncio.get_running_loop()
     try:
@@ -34,27 +56,53 @@ async def answer(sock: socket.socket, verbs: dict[str, Callable[[control.Request
 async def _answered(
     loop: asyncio.AbstractEventLoop,
     sock: socket.socket,
-    verbs: dict[str, Callable[[control.Request], JsonObject]],
+    verbs: Verbs,
 ) -> bytes:
     try:
-        _admit(sock)
-        return _reply(await _line(loop, sock), verbs)
+        require_user(sock, os.geteuid())
+        peer = attest(sock)
+        try:
+            require_namespaces(peer)
+            return await _reply(await _line(loop, sock), verbs, peer)
+        finally:
+            peer.close()
     except GuardError as error:
         return control.failure("refused", error.sentence())
 
 
-def _admit(sock: socket.socket) -> None:
-    """Refuse callers of another user and those in a sandbox or container.
+def require_outside(peer: Peer, hosts: AbstractSet[int]) -> None:
+    """Refuse a caller in the process tree of one of these processes.
 
     Raises:
-        PeerError: It is one.
+        PeerError: It is in one, or that cannot be told.
     """
-    require_user(sock, os.geteuid())
-    peer = attest(sock)
-    try:
-        require_namespaces(peer)
-    finally:
-        peer.close()
+    if hosts:
+        for pid in _lineage(peer):
+            if pid in hosts:
+                raise PeerError(
+                    "a program that an enrolled host has started may not change this",
+                    hint="call from a terminal of your own",
+                )
+
+
+def _lineage(peer: Peer) -> list[int]:
+    """Process ids from the caller up to process 1.
+
+    Raises:
+        PeerError: They cannot be told.
+    """
+    pids, process = list[int](), peer.process
+    while process is not None and len(pids) < _LEVELS:
+        pids.append(process.pid)
+        above = parent(process) if process.pid != 1 else None
+        if process is not peer.process:
+            process.close()
+        process = above
+    if process is not None:
+        process.close()
+    if not pids or pids[-1] != 1:
+        raise PeerError("what the caller is below cannot be told", hint="call from a terminal of your own")
+    return pids
 
 
 async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
@@ -67,13 +115,16 @@ async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     return bytes(data.partition(b"\n")[0])
 
 
-def _reply(line: bytes, verbs: dict[str, Callable[[control.Request], JsonObject]]) -> bytes:
+async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
     try:
         request = control.parse_request(line)
-        verb = verbs.get(request.verb)
+        verb = verbs.reading.get(request.verb) or verbs.changing.get(request.verb)
         if verb is None:
             return control.failure("unknown", f"the daemon has no verb {request.verb[:40]!a}")
-        return control.reply({"ok": True, **verb(request)})
+        if request.verb in verbs.changing:
+            require_outside(peer, verbs.hosts())
+        reply = verb(request)
+        return control.reply({"ok": True, **(await reply if isawaitable(reply) else reply)})
     except ConfigError as error:
         return control.failure("config", error.sentence())
     except TrustError as error:

@@ -4,8 +4,9 @@ Rule 1: between an event and the end of its commands there is no `await`.
 Rule 2: commands are carried out in order. If a record cannot be written, no call of that event travels.
 Rule 3: any exception is a bug in here or in the gate: it is logged, and both sides are closed.
 
-How a connection ends (the host's patience is the bound, see limits): the host's end of file, the shim's death or
-SIGTERM, the server's exit, a fatal line from either side, the daemon's own end. Each sets `_over` or ends the wait
+How a connection ends (the host's patience is the bound, see limits): the host's end of file, its death, another
+program in its place, the shim's death or SIGTERM, the server's exit, a fatal line from either side, the daemon's own
+end. Each sets `_over` or ends the wait
 for the server, and `run` goes through the same steps to the end.
 """
 
@@ -14,17 +15,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from mcpguard import limits
+from mcpguard.daemon.callers import Attested
 from mcpguard.daemon.linger import Linger, cores
 from mcpguard.daemon.recorder import Recorder
+from mcpguard.daemon.registry import Registered
 from mcpguard.daemon.streams import Inlet, Outlet
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import JournalError
-from mcpguard.gate.commands import Append, Close, Command, Later, Write
-from mcpguard.gate.events import BytesReceived, Event, NotRecorded, PolicyChanged, StreamEnded
+from mcpguard.gate.commands import Append, Close, Command, Finding, Later, LookAgain, Noticed, Write
+from mcpguard.gate.events import BytesReceived, Event, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
 from mcpguard.gate.gate import Gate
+from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import JsonObject, Side
 from mcpguard.policy.snapshot import Snapshot
 
@@ -65,7 +70,9 @@ class Session:
         recorder: Where records go.
         server: The server's name.
         upstream: The running server.
-        evidence: What the kernel says of the host.
+        host: The attested host; closed with the session.
+        registered: The server's manifest; None if it has none.
+        noticed: Takes what the server said of itself and its manifest does not pin.
     """
 
     def __init__(
@@ -75,15 +82,19 @@ class Session:
         recorder: Recorder,
         server: str,
         upstream: Upstream,
-        evidence: dict[str, object],
+        host: Attested,
+        registered: Registered | None,
+        noticed: Callable[[tuple[Finding, ...]], None],
     ) -> None:
         self.ident = ident
         self.server = server
-        self.evidence = evidence
+        self.host = host
+        self.registered = registered
         self.began = time.time()
         self._gate = gate
         self._recorder = recorder
         self._upstream = upstream
+        self._noticed = noticed
         self._loop = asyncio.get_running_loop()
         self._linger = Linger(self._loop, alone=cores() == 1)
         self._over = asyncio.Event()
@@ -108,6 +119,7 @@ class Session:
 
     async def run(self) -> int:
         """Relay until the connection is over and the host has all that is its; the server's exit code."""
+        self.host.watch(lambda: self.end("the host is gone"))
         for inlet in self._inlets.values():
             inlet.resume()
         exited = spawn_task(self._upstream.wait(), name=f"exit of {self.server}")
@@ -120,6 +132,7 @@ class Session:
         code = await exited
         await self._flush()
         self._close()
+        self.host.close()
         return code
 
     async def gone(self) -> None:
@@ -143,6 +156,15 @@ class Session:
     def change_policy(self, snapshot: Snapshot) -> None:
         """Another policy holds from the next message on."""
         self._feed(PolicyChanged(snapshot, time.monotonic_ns()))
+
+    def change_pins(self, pins: DefinitionPins) -> None:
+        """A person accepted what the server says of itself: other definitions are pinned from the next message on."""
+        self._feed(PinsChanged(pins, time.monotonic_ns()))
+
+    def look_again(self) -> None:
+        """End the connection if the host is no longer what was attested."""
+        if changed := self.host.recheck():
+            self._shut(changed)
 
     def overdue(self, now: float, allowed: float = limits.IDLE_LINE_SECONDS) -> bool:
         """Whether the host began a line and does not end it, though nothing keeps it from doing so (slow loris).
@@ -168,7 +190,10 @@ class Session:
             "id": self.ident,
             "server": self.server,
             "pid": self._upstream.pid,
-            "host": self.evidence,
+            "host": self.host.evidence(),
+            "pin": f"{self.registered.manifest.pin} version {self.registered.manifest.version}"
+            if self.registered
+            else "no manifest",
             "claims": {"host": host, "server": server},
             "revision": revision,
             "since": self.began,
@@ -224,6 +249,10 @@ class Session:
                 case Write():
                     if not refused:
                         self._outlets[command.side].write(command.data)
+                case LookAgain():
+                    if changed := self.host.recheck():
+                        self._shut(changed)
+                        return
                 case Append():
                     try:
                         self._recorder.append(command.bodies, durable=command.durable)
@@ -231,6 +260,8 @@ class Session:
                         refused = error.sentence()
                 case Later():
                     self._recorder.later(command.bodies)
+                case Noticed():
+                    self._noticed(command.findings)
                 case Close():
                     self._shut(command.reason)
                 case _:

@@ -25,6 +25,7 @@ import msgspec
 
 from mcpguard.errors import PeerError
 from mcpguard.identity.facts import FileFacts, HostFacts, PeerFacts, Program
+from mcpguard.system.digests import Digests
 from mcpguard.system.macoscalls import Parentage, Signature
 
 _CS_VALID: Final = 0x1
@@ -170,7 +171,7 @@ class MacHost:
                 return error.message
         return ""
 
-    def digest(self) -> HostFacts:
+    def digest(self, digests: Digests) -> HostFacts:  # noqa: ARG002 (the interface of `system.hostprocess`)
         """The facts: on macOS the code signature stands where elsewhere a digest does."""
         return self.facts
 

@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 SERVER = [sys.executable, "-S", "-E", str(HERE / "echo_server.py")]
 MCPGUARD = str(Path(sys.executable).parent / "mcpguard")
 GUARDED = [MCPGUARD, "run", "--name", "bench", "--"]
-POLICY = 'version = 1\nmode = "enforce"\n[[rule]]\nid = "bench"\ntools = ["echo"]\neffect = "allow"\n'
+POLICY = 'version = 1\nmode = "enforce"\nunpinned = "allow"\n[[rule]]\nid = "bench"\ntools = ["echo"]\neffect = "allow"\n'
 
 
 def pss(pid: int) -> float:

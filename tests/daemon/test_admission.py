@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from mcpguard.daemon import admission
-from mcpguard.errors import DaemonError, JournalError, PeerError, ProtocolError, UpstreamError
-from mcpguard.identity.facts import PeerFacts
+from mcpguard.errors import DaemonError, JournalError, PeerError, ProtocolError, TrustError, UpstreamError
 from tests.lifecycle.stage import House, house, until
 
 
@@ -61,6 +60,7 @@ def test_what_is_passed_rightly_is_served(place: House) -> None:
     [
         (UpstreamError("x", code=127), 127),
         (PeerError("x"), 5),
+        (TrustError("x"), 5),
         (JournalError("x"), 125),
         (DaemonError("x"), 125),
         (ProtocolError("x"), 125),
@@ -68,19 +68,6 @@ def test_what_is_passed_rightly_is_served(place: House) -> None:
 )
 def test_exit_code_of_a_refusal(error: admission.GuardError, code: int) -> None:
     assert admission.refusal_code(error) == code
-
-
-def test_evidence_names_who_made_the_socket() -> None:
-    facts = PeerFacts(1, 2, 3, pinned=True)
-    one, two = socket.socketpair()
-    with one, two, pipes() as stdio:
-        assert admission.evidence(facts, one.fileno()) == {
-            "uid": 2,
-            "pid": 1,
-            "grade": "G0",
-            "stdin_pid": os.getpid(),
-        }
-        assert admission.evidence(facts, stdio[0]) == {"uid": 2, "pid": 1, "grade": "G0"}
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 4, 9, 253])

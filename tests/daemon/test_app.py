@@ -24,7 +24,7 @@ BOTH = pytest.mark.parametrize("loop", ["", "asyncio"])
 
 def policy(*tools: str, mode: str = "enforce") -> str:
     return (
-        f'version = 1\nmode = "{mode}"\n\n[[rule]]\nid = "some"\nserver = "*"\n'
+        f'version = 1\nmode = "{mode}"\nunpinned = "allow"\n\n[[rule]]\nid = "some"\nserver = "*"\n'
         f'tools = {json.dumps(tools)}\neffect = "allow"\n'
     )
 

@@ -14,12 +14,15 @@ from mcpguard import limits
 from mcpguard.audit import record
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.session import Session
-from mcpguard.gate.commands import Command
+from mcpguard.gate.commands import Command, Finding
 from mcpguard.gate.events import BytesReceived, Event
 from mcpguard.gate.gate import Gate
 from mcpguard.model import Side
 from mcpguard.policy.builtin import observe_snapshot
+from mcpguard.policy.document import parse
+from mcpguard.policy.snapshot import compile_snapshot
 from mcpguard.system.journal import Journal
+from tests.daemon.hosts import TameHost, attested
 from tests.daemon.loops import both_loops, eventually, run
 
 HELLO = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}\n'
@@ -78,7 +81,11 @@ class Stage:
         start = record.prefix("1-t", {"uid": 0}, "server")
         self.server = Tame(stubborn=stubborn)
         gate = kind(observe_snapshot("server"), "server", start, self.recorder.key)
-        self.session = Session("1-t", gate, self.recorder, "server", self.server, {"uid": 0})
+        self.tame = TameHost()
+        self.noticed: list[tuple[Finding, ...]] = []
+        self.session = Session(
+            "1-t", gate, self.recorder, "server", self.server, attested(self.tame), None, self.noticed.append
+        )
         self.host, host = socket.socketpair()
         self.far, server = socket.socketpair()
         self.attach(Side.HOST, host)
@@ -400,6 +407,63 @@ def test_status_tells_what_is_known(tmp_path: Path) -> None:
         )
         assert (status["allowed"], status["denied"], status["dropped"], status["in_flight"]) == (1, 0, 0, 0)
         stage.session.end("")
+        await stage.over()
+
+    run(story)
+
+
+@both_loops
+def test_the_end_of_the_host_process_is_the_end_although_its_socket_lives_on(
+    tmp_path: Path, loop: str
+) -> None:
+    """Somebody inherited the socket: whoever speaks now was not attested."""
+
+    async def story() -> None:
+        stage = await Stage(tmp_path).greet()
+        stage.tame.die()
+        await stage.over()
+        assert stage.session.reason == "the host is gone"
+        assert stage.tame.pidfd == -1
+
+    run(story, loop)
+
+
+def test_a_host_that_became_another_program_is_found_out_and_closed_out(tmp_path: Path) -> None:
+    async def story() -> None:
+        stage = await Stage(tmp_path).greet()
+        stage.session.look_again()
+        assert stage.session.reason == ""
+        stage.tame.changed = "the host runs another program"
+        stage.session.look_again()
+        await stage.over()
+        assert stage.session.reason == "the host runs another program"
+
+    run(story)
+
+
+RECHECKED = b"""version = 1
+mode = "enforce"
+[[rule]]
+id = "r"
+tools = ["*"]
+effect = "allow"
+recheck = true
+"""
+
+
+def test_a_call_of_which_a_rule_says_so_does_not_travel_for_a_host_that_changed(tmp_path: Path) -> None:
+    async def story() -> None:
+        stage = await Stage(tmp_path).greet()
+        stage.session.change_policy(compile_snapshot(parse(RECHECKED, "p"), "server"))
+        call = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"a","arguments":{}}}\n'
+        await stage.loop.sock_sendall(stage.host, call % 5)
+        assert b"tools/call" in await stage.line(stage.far)
+        assert stage.tame.looked == 1
+        stage.tame.changed = "the host runs another program"
+        await stage.loop.sock_sendall(stage.host, call % 6)
+        await asyncio.wait_for(stage.running, 10)
+        assert stage.session.reason == "the host runs another program"
+        assert stage.far.recv(1000) == b""
         await stage.over()
 
     run(story)

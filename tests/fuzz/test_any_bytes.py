@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpguard.gate.commands import Append, Close, Later, Write
+from mcpguard.gate.commands import Append, Close, Later, Noticed, Write
 from mcpguard.gate.events import BytesReceived, NotRecorded, PolicyChanged, StreamEnded
 from mcpguard.model import Side
 from tests.fuzz.worlds import OPENINGS, POLICIES, World, attacks, lines, reply
@@ -28,7 +28,7 @@ def test_every_event_gives_commands(policy, opening, events):
     world = World(policy, opening)
     for event in events:
         for command in world.gate.handle(event):
-            assert isinstance(command, Append | Later | Write | Close)
+            assert isinstance(command, Append | Later | Write | Noticed | Close)
 
 
 @settings(max_examples=350, deadline=None)

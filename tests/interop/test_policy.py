@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(120)
 POLICY = """
 version = 1
 mode = "enforce"
+unpinned = "allow"
 
 [[rule]]
 id = "everything-else"

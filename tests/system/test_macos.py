@@ -13,6 +13,7 @@ import pytest
 
 from mcpguard.errors import PeerError
 from mcpguard.identity.facts import PeerFacts, Program
+from mcpguard.system.digests import Digests
 from mcpguard.system.macos import Token, attest_host, peer_token, require_same
 from mcpguard.system.macoscalls import Parentage, Signature
 
@@ -126,7 +127,7 @@ def test_a_hardened_host_over_a_socketpair_is_known_by_team_and_identifier(stage
     assert facts.is_parent
     assert facts.confined
     assert facts.label == "TEAM123456/com.vendor.app"
-    assert host.digest() is facts
+    assert host.digest(Digests()) is facts
     host.close()
     host.close()
 

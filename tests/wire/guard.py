@@ -17,6 +17,7 @@ MEMORY_BYTES = 64 << 20
 POLICY = """\
 version = 1
 mode = "enforce"
+unpinned = "allow"
 
 [[rule]]
 id = "fixture"

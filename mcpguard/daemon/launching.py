@@ -1,0 +1,133 @@
+"""How a server is started: from what a manifest says, or, where policy permits it, from what the shim asked for.
+
+Rule 1: with a manifest, nothing that the shim or the host says reaches the server, except variables that the manifest
+names and the working directory where it leaves that open.
+Rule 2: what runs is what was verified: executables are opened, hashed and executed through one descriptor, and a
+package tree is hashed before each start.
+
+Not here: signatures, validity, revocation (`daemon.registry`); the definitions (`gate`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from mcpguard.credentials.environment import for_manifest, for_server
+from mcpguard.errors import TrustError
+from mcpguard.identity.manifest import HOST_CWD, SESSION_TMP, STORE, Manifest
+from mcpguard.protocol.hello import Hello
+from mcpguard.system.pinned import Shelf
+from mcpguard.system.tree import tree_digest
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """What is started, and how.
+
+    Attributes:
+        argv: Command and arguments.
+        env: `NAME=value` entries.
+        cwd: Working directory.
+        image: Descriptor of the executable that was hashed, which `tidy` closes; -1 to look `argv[0]` up when it is
+            executed.
+        scratch: Directory that was made for this session; empty if none was.
+    """
+
+    argv: tuple[bytes, ...]
+    env: list[bytes]
+    cwd: bytes
+    image: int = -1
+    scratch: str = ""
+
+    def tidy(self) -> None:
+        """Let go of the executable, and remove what was made for this session."""
+        if self.image >= 0:
+            os.close(self.image)
+        if self.scratch:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def unpinned(hello: Hello) -> Launch:
+    """What the shim asks for, as it is."""
+    return Launch(hello.argv, for_server(hello.env), hello.cwd)
+
+
+class Launcher:
+    """Verifies what manifests pin, in one thread of its own, and keeps what stays verified.
+
+    Args:
+        store: Directory of installed package trees.
+        scratch: Directory in which those of sessions are made.
+    """
+
+    def __init__(self, store: Path, scratch: Path) -> None:
+        self._store = store
+        self._scratch = scratch
+        self._shelf = Shelf()
+        self._thread = ThreadPoolExecutor(1, "verify")
+
+    def start(self) -> None:
+        """Give up leases as soon as somebody waits for one: the signal's default action would end the daemon."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGIO, lambda: self._thread.submit(self._shelf.release_broken))
+
+    async def prepare(self, manifest: Manifest, hello: Hello) -> Launch:
+        """Verify what runs and say how it is started; the caller tidies up after the session.
+
+        Raises:
+            TrustError: An executable or a tree is missing, or is not what the manifest says.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._prepare, manifest, hello)
+
+    async def close(self) -> None:
+        """Give up everything."""
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGIO)
+        self._thread.submit(self._shelf.close)
+        self._thread.shutdown()
+
+    def _prepare(self, manifest: Manifest, hello: Hello) -> Launch:
+        launch = manifest.launch
+        argv = [self._placed(word) for word in launch.argv]
+        opened = {
+            pin.path: self._shelf.open(self._placed(pin.path), pin.sha256) for pin in manifest.executables
+        }
+        self._check_trees(manifest)
+        first = opened.get(launch.argv[0])
+        scratch = ""
+        if SESSION_TMP in (launch.cwd, *launch.argv, *launch.env_set.values()):
+            scratch = tempfile.mkdtemp(prefix="session-", dir=self._scratch)
+        words = [os.fsencode(word.replace(SESSION_TMP, scratch)) for word in argv]
+        fixed = {
+            name: self._placed(value).replace(SESSION_TMP, scratch) for name, value in launch.env_set.items()
+        }
+        return Launch(
+            argv=tuple(words),
+            env=for_manifest(hello.env, launch.env_pass, fixed),
+            cwd=hello.cwd
+            if launch.cwd == HOST_CWD
+            else os.fsencode(launch.cwd.replace(SESSION_TMP, scratch)),
+            image=os.dup(first.fd) if first is not None and not first.script else -1,
+            scratch=scratch,
+        )
+
+    def _placed(self, word: str) -> str:
+        return word.replace(STORE, os.fspath(self._store))
+
+    def _check_trees(self, manifest: Manifest) -> None:
+        for pin in manifest.packages:
+            place = self._store / pin.ecosystem / pin.tree
+            found = tree_digest(place).sha256
+            if found != pin.tree:
+                raise TrustError(
+                    f"the installed tree of {manifest.name!a} has changed: its digest is {found[:12]} and the "
+                    f"manifest says {pin.tree[:12]}",
+                    hint="install it again: mcpguard server pin NAME",
+                )
