@@ -32,6 +32,7 @@ PYPI_KIND: Final = "requirements.txt+sha256"
 _PLACE: Final = re.compile(
     r"(?:node_modules/(?:@[^/@]+/)?[^/@.][^/@]*/)*node_modules/(?:@[^/@]+/)?[^/@.][^/@]*"
 )
+_TAG: Final = re.compile(r"(?![vV][0-9]|[xX](?:\.|$))[A-Za-z][A-Za-z0-9._-]*")
 _ELSEWHERE: Final = re.compile(r"[:/]")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -46,16 +47,23 @@ class Lock(msgspec.Struct, frozen=True):
         versions: Name to version; of packages that are there more than once, the one at the top.
         count: Packages.
         scripts: Packages that want to run scripts when they are installed; they will not.
+        wanted: npm: what the root depends on; the version that was found, where a tag was asked for.
     """
 
     text: bytes
     versions: dict[str, str]
     count: int
     scripts: tuple[str, ...] = ()
+    wanted: dict[str, str] = {}
 
 
-def npm_lock(data: bytes) -> Lock:
+def npm_lock(data: bytes, wanted: dict[str, str]) -> Lock:
     """Check a `package-lock.json`: every package is a registry's, and has a strong digest.
+
+    Args:
+        data: Its bytes.
+        wanted: Name to version, range or tag of the packages that it must be of. A tag moves; in the result it is
+            replaced by the version in the lock. Not checked here: that a version is in its range; npm does that.
 
     Raises:
         TrustError: Some package has no SHA-512, is a link, or comes from a repository, a path or an address.
@@ -79,8 +87,20 @@ def npm_lock(data: bytes) -> Lock:
         if entry.get("hasInstallScript"):
             scripts.append(f"{name}@{entry['version']}")
         entry.pop("resolved", None)
+    fixed = _fixed(packages[""], wanted, versions)
     text = json.dumps(lock, indent=2, ensure_ascii=False).encode() + b"\n"
-    return Lock(text, versions, len(packages) - 1, tuple(sorted(set(scripts))))
+    return Lock(text, versions, len(packages) - 1, tuple(sorted(set(scripts))), fixed)
+
+
+def _fixed(root: JsonObject, wanted: dict[str, str], versions: dict[str, str]) -> dict[str, str]:
+    """What the root depends on, without tags; the root is made to say so."""
+    if root.get("dependencies", {}).keys() != wanted.keys() or wanted.keys() - versions.keys():
+        raise _refuse(
+            "is of other packages than the command", "resolve it for this command, or leave --lock out"
+        )
+    fixed = {name: versions[name] if _TAG.fullmatch(spec) else spec for name, spec in wanted.items()}
+    root["dependencies"] = fixed
+    return fixed
 
 
 def _check_dependencies(place: str, entry: JsonObject) -> None:

@@ -68,11 +68,14 @@ def materialise_npm(
     npm = find_program("npm", _NO_NODE)
     with store.stage("npm") as staged:
         node = _node(staged)
-        _write_package(staged, command)
+        _write_package(staged, dict(command.packages))
         if lock is None:
             progress("resolving versions")
             run([npm, "install", "--package-lock-only", *_ALWAYS], staged, progress)
-        checked = npm_lock(_bounded(staged / "package-lock.json") if lock is None else lock)
+        checked = npm_lock(
+            _bounded(staged / "package-lock.json") if lock is None else lock, dict(command.packages)
+        )
+        _write_package(staged, checked.wanted)
         (staged / "package-lock.json").write_bytes(checked.text)
         progress(f"installing {checked.count} packages")
         run([npm, "ci", "--prefer-offline", *_ALWAYS], staged, progress)
@@ -83,7 +86,7 @@ def materialise_npm(
         package = command.packages[0][0]
         version = checked.versions.get(package, "")
         notes = (*_about_scripts(checked), *_age(npm, package, version, now, staged))
-        argv = (node.path, *_entry(staged, command), *command.args)
+        flags, program = _entry(staged, command)
         place, digest, fresh = store.keep(staged)
     return Materialised(
         ecosystem="npm",
@@ -94,7 +97,7 @@ def materialise_npm(
         count=checked.count,
         tree=digest,
         directory=place,
-        argv=argv,
+        argv=(node.path, *flags, f"{STORE}/npm/{digest.sha256}/{program}", *command.args),
         interpreter=node,
         fresh=fresh,
         notes=notes,
@@ -111,8 +114,8 @@ def _node(directory: Path) -> Interpreter:
     return interpreter(said.rpartition("\n")[2])
 
 
-def _write_package(staged: Path, command: NpmCommand) -> None:
-    content = {"name": "pinned", "version": "0.0.0", "private": True, "dependencies": dict(command.packages)}
+def _write_package(staged: Path, wanted: dict[str, str]) -> None:
+    content = {"name": "pinned", "version": "0.0.0", "private": True, "dependencies": wanted}
     (staged / "package.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -148,8 +151,8 @@ def _age(npm: str, package: str, version: str, now: dt.datetime, directory: Path
     return (f"{published}; most malicious releases are withdrawn within {limits.COOL_DOWN_HOURS}",)
 
 
-def _entry(staged: Path, command: NpmCommand) -> tuple[str, ...]:
-    """Options of node, and the file that it runs."""
+def _entry(staged: Path, command: NpmCommand) -> tuple[list[str], str]:
+    """Options of node, and the path below the tree of the file that it runs."""
     candidates = [_programs(staged, name) for name, _ in command.packages]
     found = _chosen(command, candidates)
     if found is None:
@@ -168,7 +171,7 @@ def _entry(staged: Path, command: NpmCommand) -> tuple[str, ...]:
     if shebang is None and (first.startswith("#!") or path.suffix not in {".js", ".mjs", ".cjs"}):
         raise TrustError(f"the program {found!a} is not run by node", hint="nothing was installed")
     flags = shlex.split(shebang[1]) if shebang else []
-    return (*flags, f"{STORE}/{path.relative_to(staged.resolve()).as_posix()}")
+    return flags, path.relative_to(staged.resolve()).as_posix()
 
 
 def _programs(staged: Path, package: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ from mcpguard.system.files import private_directory
 from mcpguard.system.tree import TreeDigest, tree_digest
 
 STORE: Final = "{store}"
-"""Stands for the directory of the tree, in commands and paths."""
+"""Stands for the directory of the store, in commands and paths; behind it are ecosystem and digest."""
 
 _NEW: Final = ".new-"
 _ECOSYSTEMS: Final = ("npm", "pypi")
@@ -55,7 +55,7 @@ class Materialised(msgspec.Struct, frozen=True):
         count: Packages in the tree.
         tree: The tree's digest.
         directory: Where it is.
-        argv: How it is run; `{store}` stands for `directory`.
+        argv: How it is run; `{store}` stands for the directory of the store.
         interpreter: What `argv[0]` is.
         fresh: Whether it was not in the store before.
         notes: Sentences for a person: what was left out.

@@ -102,7 +102,7 @@ def materialise_pypi(command: PypiCommand, store: PackageStore, progress: Progre
         count=lock.count,
         tree=digest,
         directory=place,
-        argv=(python.path, *FLAGS, f"{STORE}/run.py", *command.args),
+        argv=(python.path, *FLAGS, f"{STORE}/pypi/{digest.sha256}/run.py", *command.args),
         interpreter=python,
         fresh=fresh,
         notes=(f"pip does not say when {name} {version} was published",),

@@ -11,14 +11,20 @@ from mcpguard import limits
 from mcpguard.errors import TrustError
 from mcpguard.identity.locks import normalised, npm_lock, pypi_lock
 
+WANTED = {"a": "latest", "@s/b": "^2"}
 SHA512 = "sha512-" + base64.b64encode(bytes(64)).decode()
 NPM: dict[str, Any] = {
     "name": "pinned",
     "lockfileVersion": 3,
     "packages": {
-        "": {"dependencies": {"a": "latest", "alias": "npm:b@^1"}},
+        "": {"dependencies": {"a": "latest", "@s/b": "^2"}},
         "node_modules/a": {"version": "1.0.0", "integrity": SHA512, "resolved": "https://x/a.tgz"},
-        "node_modules/@s/b": {"version": "2.0.0", "integrity": SHA512, "hasInstallScript": True},
+        "node_modules/@s/b": {
+            "version": "2.0.0",
+            "integrity": SHA512,
+            "hasInstallScript": True,
+            "dependencies": {"x": "npm:y@^1"},
+        },
         "node_modules/a/node_modules/@s/b": {"version": "1.0.0", "integrity": SHA512, "optional": True},
     },
 }
@@ -31,12 +37,15 @@ def npm(**changes: Any) -> bytes:
 
 
 def test_npm_lock() -> None:
-    found = npm_lock(npm())
+    found = npm_lock(npm(), WANTED)
     assert found.versions == {"a": "1.0.0", "@s/b": "2.0.0"}
     assert (found.count, found.scripts) == (3, ("@s/b@2.0.0",))
+    assert (
+        found.wanted == json.loads(found.text)["packages"][""]["dependencies"] == {"a": "1.0.0", "@s/b": "^2"}
+    )
     assert b"resolved" not in found.text
     assert b"https://x" not in found.text
-    assert npm_lock(found.text).text == found.text
+    assert npm_lock(found.text, WANTED).text == found.text
 
 
 @pytest.mark.parametrize(
@@ -46,7 +55,7 @@ def test_npm_lock() -> None:
 )  # fmt: skip
 def test_package_without_a_strong_digest(integrity: Any) -> None:
     with pytest.raises(TrustError, match="the lock has no SHA-512 for 'node_modules/a'"):
-        npm_lock(npm(integrity=integrity))
+        npm_lock(npm(integrity=integrity), WANTED)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +69,7 @@ def test_package_without_a_strong_digest(integrity: Any) -> None:
 )  # fmt: skip
 def test_package_from_elsewhere(changes: dict[str, Any]) -> None:
     with pytest.raises(TrustError, match="the lock "):
-        npm_lock(npm(**changes))
+        npm_lock(npm(**changes), WANTED)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +81,7 @@ def test_package_in_another_place(place: str) -> None:
     lock = copy.deepcopy(NPM)
     lock["packages"][place] = {"version": "1.0.0", "integrity": SHA512}
     with pytest.raises(TrustError, match="the lock puts a package in"):
-        npm_lock(json.dumps(lock).encode())
+        npm_lock(json.dumps(lock).encode(), WANTED)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +92,23 @@ def test_package_in_another_place(place: str) -> None:
 )  # fmt: skip
 def test_what_is_no_lock(data: bytes) -> None:
     with pytest.raises(TrustError):
-        npm_lock(data)
+        npm_lock(data, WANTED)
+
+
+@pytest.mark.parametrize("wanted", [{}, {"a": "1"}, {"a": "1", "@s/b": "2", "c": "3"}, {"a": "1", "c": "2"}])
+def test_lock_of_other_packages(wanted: dict[str, str]) -> None:
+    with pytest.raises(TrustError, match="the lock is of other packages than the command"):
+        npm_lock(npm(), wanted)
+
+
+@pytest.mark.parametrize("spec", ["latest", "next", "beta.1", "vnext", "xyz"])
+def test_tags_are_replaced(spec: str) -> None:
+    assert npm_lock(npm(), {"a": spec, "@s/b": "x"}).wanted == {"a": "1.0.0", "@s/b": "x"}
+
+
+@pytest.mark.parametrize("spec", ["1.0.0", "v1.0.0", "^1", "1.x", "x", "x.1", "*", ">=1 <2", "~1.0"])
+def test_versions_and_ranges_are_kept(spec: str) -> None:
+    assert npm_lock(npm(), {"a": spec, "@s/b": "^2"}).wanted["a"] == spec
 
 
 def test_more_packages_than_allowed() -> None:
@@ -91,7 +116,7 @@ def test_more_packages_than_allowed() -> None:
     for number in range(limits.LOCK_PACKAGES):
         lock["packages"][f"node_modules/p{number}"] = {"version": "1", "integrity": SHA512}
     with pytest.raises(TrustError, match="more than"):
-        npm_lock(json.dumps(lock).encode())
+        npm_lock(json.dumps(lock).encode(), WANTED)
 
 
 def wheel(name: str = "My_Pkg", **changes: Any) -> dict[str, Any]:

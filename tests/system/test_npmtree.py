@@ -50,7 +50,7 @@ def pin(store: PackageStore, *argv: str, lock: bytes | None = None) -> Materiali
 
 
 def run(made: Materialised) -> str:
-    argv = [word.replace("{store}", str(made.directory)) for word in made.argv]
+    argv = [word.replace("{store}", str(made.directory.parents[1])) for word in made.argv]
     return subprocess.run(argv, cwd="/", capture_output=True, text=True, check=True).stdout
 
 

@@ -53,7 +53,7 @@ def pin(store: PackageStore, *argv: str, package: str = "") -> Materialised:
 
 
 def run(made: Materialised, **env: str) -> subprocess.CompletedProcess[str]:
-    argv = [word.replace("{store}", str(made.directory)) for word in made.argv]
+    argv = [word.replace("{store}", str(made.directory.parents[1])) for word in made.argv]
     return subprocess.run(
         argv, cwd="/", env={**os.environ, **env}, capture_output=True, text=True, check=False
     )
