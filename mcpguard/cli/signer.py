@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+from collections.abc import Collection
 from typing import Final
 
 from mcpguard.cli import passphrase, trusted
@@ -26,8 +27,10 @@ def key_files() -> KeyFiles:
     return KeyFiles(paths.keys_dir())
 
 
-def chosen(key: str | None) -> Kept:
+def chosen(key: str | None, preferred: Collection[str] = ()) -> Kept:
     """The key that is named by its id or the beginning of it; without a name the only one.
+
+    Of several, the only one among the `preferred` ids, so that a key that was rotated out asks for nothing.
 
     Raises:
         TrustError: There is none, or there are several.
@@ -38,6 +41,7 @@ def chosen(key: str | None) -> Kept:
     usable = [kept for kept in files.list() if not kept.problem]
     if not usable:
         raise TrustError("you have no signing key", hint="mcpguard key generate")
+    usable = [kept for kept in usable if kept.ident in preferred] or usable
     if len(usable) > 1:
         raise TrustError(
             f"you have {len(usable)} signing keys", hint="name one with --key: mcpguard key list"
@@ -78,7 +82,7 @@ def local_signer(key: str | None, *, passphrase_file: str | None = None, yes: bo
     On first use it explains and asks, makes a key, and makes that key root, revoker and signer of `local`.
 
     Args:
-        key: Id of the key, or the beginning of it; None for the only one.
+        key: Id of the key, or the beginning of it; None for the only one that may.
         passphrase_file: File whose first line is the passphrase; None asks.
         yes: The question of first use is answered.
 
@@ -88,8 +92,8 @@ def local_signer(key: str | None, *, passphrase_file: str | None = None, yes: bo
     """
     trust = trusted.held().trust
     if trust is not None:
-        kept = chosen(key)
         role = trust.publishers.get(LOCAL)
+        kept = chosen(key, role.keys if role else ())
         if role is None or kept.ident not in role.keys:
             raise TrustError(
                 f"the key {kept.ident} may not sign your own servers",

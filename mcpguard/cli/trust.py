@@ -197,7 +197,7 @@ def rotate(key: str | None, to: str | None, **options: Any) -> None:
         if to is None:
             confirm(f"Make a new key in the place of {ident}?", yes=way.yes)
             public, confirmed = signer.generated("", passphrase_file=way.passphrase_file).public, True
-            tell(f"made {public.ident}")
+            tell(f"made {public.ident}; if this ends early, go on with --to {public.ident}")
         else:
             public = _own(to) or _public(to)
         new = succession.rotated(old, ident, public).lasting(_in_days(signer.TRUST_DAYS))

@@ -57,6 +57,16 @@ def test_a_key_that_was_lost_is_not_replaced_silently(desk):
         assert not (desk.state / "keys").exists()
 
 
+def test_a_key_that_was_rotated_out_is_not_asked_about(desk):
+    with desk.daemon():
+        old = signer.local_signer(None, yes=True).public.ident
+        desk.run("trust", "rotate", "--yes")
+        assert len(signer.key_files().list()) == 2
+        assert signer.local_signer(None).public.ident != old
+        with pytest.raises(TrustError, match="may not sign your own servers"):
+            signer.local_signer(old)
+
+
 def test_a_damaged_trust_file_makes_no_first_set(desk):
     with desk.daemon():
         signer.local_signer(None, yes=True)
