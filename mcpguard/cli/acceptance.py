@@ -90,8 +90,8 @@ def changes(shown: Shown, manifest: Manifest, definitions: Definitions) -> list[
     return lines + between(shown.definitions, definitions)
 
 
-def what_differs(manifest: Manifest, store: Path) -> list[str]:
-    """Sentences about executables and trees that are not what was signed, now."""
+def what_differs(name: str, manifest: Manifest, store: Path) -> list[str]:
+    """Sentences about executables and trees of a server that are not what was signed, now."""
     faults: list[str] = []
     for pin in manifest.executables:
         path = pin.path.replace(STORE, os.fspath(_tree(manifest, store)))
@@ -102,8 +102,8 @@ def what_differs(manifest: Manifest, store: Path) -> list[str]:
             continue
         if found != pin.sha256:
             faults.append(
-                f"{path!a} has changed: its sha256 is {found[:12]}, and {pin.sha256[:12]} was signed; if you "
-                "changed it, mcpguard server trust NAME --probe"
+                f"{path!a} has changed: its sha256 is {found[:12]}, and {pin.sha256[:12]} was signed; if it was "
+                f"updated, mcpguard server trust {name} --probe"
             )
     for package in manifest.packages:
         try:
@@ -114,7 +114,7 @@ def what_differs(manifest: Manifest, store: Path) -> list[str]:
         if found != package.tree:
             faults.append(
                 f"the package tree has changed: it is {found[:12]}, and {package.tree[:12]} was signed; install it "
-                "again: mcpguard server pin NAME"
+                f"again: mcpguard server pin {name}"
             )
     return faults
 

@@ -23,7 +23,8 @@ from typing import Any
 import click
 import msgspec
 
-from mcpguard.cli import acceptance, drafting, serverwords
+from mcpguard.cli import acceptance, drafting, serverwords, sources
+from mcpguard.cli.pinning import pin
 from mcpguard.cli.registered import Servers, Shown, servers
 from mcpguard.cli.signer import local_signer
 from mcpguard.cli.signing import read
@@ -57,10 +58,13 @@ def server() -> None:
     """Say what each MCP server is: register it, pin it, and compare it with what was pinned."""
 
 
+server.add_command(pin)
+
+
 @server.command()
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option("--from", "source", metavar="FILE", help="Register a publisher's signed manifest instead.")
+@click.option("--from", "source", metavar="FILE", help="Register a signed manifest, server.json or bundle.")
 @click.option(
     "--pass", "passed", metavar="VAR", multiple=True, help="Give the server this variable of the host."
 )
@@ -83,20 +87,21 @@ def add(name: str, command: tuple[str, ...], source: str | None, *, yes: bool, *
         check_name(name)
         known = servers()
         _require_new(known, name)
-        if source:
+        if source and sources.is_signed(read(source)):
             _add_published(known, name, source, yes=yes)
             return
         cwd, host_argv = options["cwd"], options["host_argv"]
-        asked = drafting.Asked(
-            name=name,
-            argv=command,
-            host_argv=tuple(shlex.split(host_argv)) if host_argv else (),
-            cwd=str(Path(cwd).resolve(strict=True)) if cwd else "",
-            passed=options["passed"],
-            fixed=drafting.variables(options["fixed"]),
-        )
         lasting = drafting.lasting(options["expires"] or drafting.EXPIRES)
-        _add_command(known, asked, lasting, options["key"], yes=yes)
+        with sources.drafted(source) as found:
+            asked = drafting.Asked(
+                name=name,
+                argv=command or found.argv,
+                host_argv=tuple(shlex.split(host_argv)) if host_argv else (),
+                cwd=str(Path(cwd).resolve(strict=True)) if cwd else "",
+                passed=tuple(dict.fromkeys((*options["passed"], *found.variables))),
+                fixed=found.fixed | drafting.variables(options["fixed"]),
+            )
+            _add_command(known, asked, lasting, options["key"], yes=yes)
 
 
 @server.command("list")
@@ -140,7 +145,7 @@ def verify(name: str, as_json: bool) -> None:
     with errors_told(as_json=as_json):
         shown = servers().show(name)
         faults = [shown.problem] if shown.problem else []
-        faults += acceptance.what_differs(shown.manifest, paths.store_dir())
+        faults += acceptance.what_differs(name, shown.manifest, paths.store_dir())
         if as_json:
             print_json({"ok": not faults, "name": name, "version": shown.manifest.version, "faults": faults})
         elif not faults:
@@ -257,7 +262,7 @@ def _add_command(
 
 def _tell_probed(probed: Probed, doubts: list[str]) -> None:
     for era, reason in probed.silent.items():
-        tell(f"note: no answer in the {era} era: {reason}")
+        tell(f"note: it does not speak the {era} era: {reason}")
     for finding in (*probed.findings, *doubts):
         tell(f"note: {finding}")
 
