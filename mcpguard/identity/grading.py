@@ -27,6 +27,8 @@ _KINDS = {
     Program.LOADER: "it is a loader, which runs anything",
 }
 
+_FORGEABLE = "the system enforces no label that confines it, so a program of the same user can pass for it"
+
 
 def appraise(facts: HostFacts) -> Appraisal:
     """The grade that facts reach, and what keeps them from the next ones, most important first.
@@ -37,7 +39,7 @@ def appraise(facts: HostFacts) -> Appraisal:
         Grade.G1: _held(facts),
         Grade.G2: _bound(facts),
         Grade.G3: _unforged(facts),
-        Grade.G4: [] if facts.confined and facts.label else ["the system enforces no label that confines it"],
+        Grade.G4: [] if facts.confined and facts.label else [_FORGEABLE],
     }
     grade = Grade.G0
     for step in (Grade.G1, Grade.G2, Grade.G3):

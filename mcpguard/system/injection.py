@@ -2,7 +2,8 @@
 
 Signs are looked for where a process that was tampered with from outside shows them: variables that make a loader or
 a runtime load code, options that open a debugger, and code in memory that comes from files anybody could have put
-there.
+there. That what is said to be the executable is not in memory is one, too: so it looks when the link was forged by
+the plain form of PR_SET_MM_MAP. Who forges with care maps the file as well.
 
 Source: security reference 2.6; ld.so(8); node(1); proc_pid_maps(5).
 
@@ -24,6 +25,7 @@ from mcpguard.system.processes import Process
 ENVIRONMENT_BYTES: Final = 4 << 20
 MAP_BYTES: Final = 4 << 20
 _MOST: Final = 16
+_ABSENT: Final = "its executable is not in its memory"
 _MORE: Final = "more than can be read"
 _VARIABLES: Final = re.compile(
     "LD_.*|DYLD_.*|GCONV_PATH|GLIBC_TUNABLES|NODE_OPTIONS|NODE_PATH|NODE_REPL_EXTERNAL_MODULE|BUN_OPTIONS|BUN_INSPECT.*"
@@ -75,18 +77,20 @@ def _options(arguments: list[str]) -> list[str]:
 
 
 def _objects(kernel: Kernel, text: bytes, executable: FileFacts | None) -> list[str]:
-    """Files in memory as code that are out of place; each once."""
+    """Files in memory as code that are out of place, each once; and that the executable is not in memory at all."""
     strict = executable is not None and executable.owner == 0 and not executable.writable
-    own = executable.inode if executable is not None else 0
     found: dict[str, None] = {}
+    present = executable is None
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
-        if match is None or match[1] != b"x" or int(match[3]) in (0, own):
+        if match is None or match[1] != b"x" or match[3] == b"0":
             continue
         path = os.fsdecode(match[4])
-        if path not in found and (_out_of_place(path) or (strict and not _roots(kernel, path))):
+        if executable is not None and (int(match[3]) == executable.inode or path == executable.path):
+            present = True
+        elif path not in found and (_out_of_place(path) or (strict and not _roots(kernel, path))):
             found[path] = None
-    return list(found)
+    return [*found] if present else [_ABSENT, *found]
 
 
 def _out_of_place(path: str) -> bool:

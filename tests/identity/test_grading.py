@@ -39,7 +39,9 @@ def test_nothing_known_is_worth_nothing():
 def test_best_host_without_a_label_is_g3():
     found = appraise(BEST)
     assert found.grade is Grade.G3
-    assert found.reasons == ("the system enforces no label that confines it",)
+    assert found.reasons == (
+        "the system enforces no label that confines it, so a program of the same user can pass for it",
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,12 @@ from mcpguard.system.injection import ENVIRONMENT_BYTES, signs, variables
 from mcpguard.system.kernel import Kernel
 from mcpguard.system.processes import Process
 
-ROOTS = FileFacts("/usr/bin/sleep", 1, 2, 3, 0, writable=False)
-USERS = FileFacts("/home/u/claude", 1, 2, 3, 1000, writable=True)
+SLEEP = os.path.realpath(shutil.which("sleep"))
+PYTHON = os.path.realpath(sys.executable)
+ROOTS = FileFacts(SLEEP, 1, os.stat(SLEEP).st_ino, 3, 0, writable=False)
+ROOTS_PYTHON = FileFacts(PYTHON, 1, os.stat(PYTHON).st_ino, 3, 0, writable=False)
+USERS = FileFacts(PYTHON, 1, os.stat(PYTHON).st_ino, 3, 1000, writable=True)
+OWN = FileFacts("/tmp/own", 1, 2, 3, 1000, writable=True)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +102,12 @@ def test_library_of_another_user_is_a_sign_in_a_program_of_roots(running):
         while str(evil).encode() not in process.text("maps"):
             time.sleep(0.01)
         assert signs(process, USERS, []) == ()
-        before = signs(process, ROOTS, [])
+        before = signs(process, ROOTS_PYTHON, [])
         os.chown(evil, 65533, 65533)
-        assert set(signs(process, ROOTS, [])) - set(before) == {str(evil)}
+        assert set(signs(process, ROOTS_PYTHON, [])) - set(before) == {str(evil)}
         os.chown(evil, 0, 0)
         evil.chmod(0o666)
-        assert set(signs(process, ROOTS, [])) - set(before) == {str(evil)}
+        assert set(signs(process, ROOTS_PYTHON, [])) - set(before) == {str(evil)}
         evil.unlink()
         assert f"{evil} (deleted)" in signs(process, USERS, [])
         process.close()
@@ -146,15 +150,24 @@ def test_lines_of_a_memory_map():
         b"7f00-7f01 r-xp 00001000 00:00 80                 /tmp/\\012newline\n"
         b"no line at all\n"
     )
-    assert told(Said(maps=maps), USERS) == ("/memfd:jit code (deleted)", "/dev/shm/a b", "/tmp/\\012newline")
+    assert told(Said(maps=maps), OWN) == ("/memfd:jit code (deleted)", "/dev/shm/a b", "/tmp/\\012newline")
     assert told(Said(maps=maps), None)[0] == "/tmp/own"
+
+
+def test_executable_that_is_not_in_memory():
+    maps = b"55d0-55d1 r--p 00000000 fe:00 2 /tmp/own\n55d0-55d1 r-xp 00000000 fe:00 9 /usr/lib/x\n"
+    assert told(Said(maps=maps), OWN) == ("its executable is not in its memory",)
+    renamed = b"55d0-55d1 r-xp 00000000 fe:00 2 /elsewhere\n"
+    other_numbers = b"55d0-55d1 r-xp 00000000 fe:00 9 /tmp/own\n"
+    for text in (renamed, other_numbers):
+        assert told(Said(maps=text), OWN) == ()
 
 
 def test_texts_that_are_too_long_to_be_read_are_a_sign():
     padding = b"A=" + b"x" * ENVIRONMENT_BYTES + b"\0LD_PRELOAD=/tmp/x\0"
-    assert told(Said(environ=padding)) == ("more than can be read",)
+    assert told(Said(environ=padding), None) == ("more than can be read",)
 
 
 def test_signs_have_an_end():
     many = b"\0".join(b"LD_%d=x" % n for n in range(1000))
-    assert len(told(Said(environ=many))) == 16
+    assert len(told(Said(environ=many), None)) == 16
