@@ -87,7 +87,7 @@ def add(name: str, command: tuple[str, ...], source: str | None, *, yes: bool, *
         check_name(name)
         known = servers()
         _require_new(known, name)
-        if source and sources.is_signed(read(source)):
+        if source and not sources.is_draft(read(source)):
             _add_published(known, name, source, yes=yes)
             return
         cwd, host_argv = options["cwd"], options["host_argv"]

@@ -18,13 +18,16 @@ from mcpguard.system.bundles import read_source
 _NONE = Source(kind="", name="", title="", version="", argv=())
 
 
-def is_signed(data: bytes) -> bool:
-    """Whether the bytes of a file are an envelope, or were meant to be one; a bundle and a `server.json` are not.
+def is_draft(data: bytes) -> bool:
+    """Whether the bytes of a file are a bundle or a `server.json`; anything else is taken for a signed manifest.
 
     Raises:
         TrustError: They are neither an archive nor strict JSON.
     """
-    return not data.startswith(b"PK\x03\x04") and "payloadType" in parse_json(data, "the file")
+    if data.startswith(b"PK\x03\x04"):
+        return True
+    said = parse_json(data, "the file")
+    return "payloadType" not in said and not said.keys().isdisjoint({"packages", "remotes", "server"})
 
 
 @contextlib.contextmanager

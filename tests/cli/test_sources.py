@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from mcpguard.cli.sources import drafted, is_signed
+from mcpguard.cli.sources import drafted, is_draft
 from mcpguard.errors import TrustError
 
 SERVER = {
@@ -34,12 +34,13 @@ def state(tmp_path, monkeypatch):
     return tmp_path / "state" / "bundles"
 
 
-def test_which_files_are_signed(tmp_path):
-    assert is_signed(b'{"payloadType": "x"}')
-    assert not is_signed((tmp_path / "server.json").read_bytes())
-    assert not is_signed((tmp_path / "files.mcpb").read_bytes())
+def test_which_files_are_drafts(tmp_path):
+    assert is_draft((tmp_path / "server.json").read_bytes())
+    assert is_draft((tmp_path / "files.mcpb").read_bytes())
+    for text in ('{"payloadType": "x"}', '{"payloadType": "x", "packages": []}', '{"name": "x"}'):
+        assert not is_draft(text.encode())
     with pytest.raises(TrustError, match="not strict JSON"):
-        is_signed(b"hello")
+        is_draft(b"hello")
 
 
 def test_claims_of_a_server_json_are_told_as_claims(tmp_path, capsys):
