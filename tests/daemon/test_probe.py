@@ -226,6 +226,19 @@ def test_flood_ends_the_probe(run):
         )
 
 
+def test_flood_of_large_messages_ends_the_probe(run):
+    with pytest.raises(UpstreamError, match="more than 32 MiB"):
+        run(
+            """
+            import json, sys
+            sys.stdin.readline()
+            line = json.dumps({"jsonrpc": "2.0", "method": "x", "params": {"text": "x" * 1_000_000}})
+            for _ in range(200): print(line, flush=True)
+            sys.stdin.read()
+            """
+        )
+
+
 def test_line_without_end_is_not_kept(run):
     with pytest.raises(UpstreamError, match="a line is longer than"):
         run("import os\nwhile True: os.write(1, b'x' * 65536)")
