@@ -101,11 +101,7 @@ def merged(answers: Sequence[Answers], silent: dict[str, str]) -> Probed:
 
 def key_of(kind: str, entry: Json) -> str:
     """The name under which an entry is pinned; empty if it has none."""
-    found = (
-        entry.get("uriTemplate" if kind == "resourceTemplates" else "name")
-        if isinstance(entry, dict)
-        else None
-    )
+    found = entry.get(_known_by(kind)) if isinstance(entry, dict) else None
     return found if isinstance(found, str) else ""
 
 
@@ -116,7 +112,7 @@ def _take(table: dict[str, JsonObject], kind: str, answers: Answers) -> list[str
     for entry in answers.lists.get(kind, []):
         name = key_of(kind, entry)
         what = f"{KINDS[kind]} {name!a}" if name else f"a {KINDS[kind]} without a name"
-        fault = _fault(name, entry)
+        fault = _fault(kind, name, entry)
         if fault:
             findings.append(f"{what} {fault}: it is not pinned, and will be withdrawn")
         elif name in seen:
@@ -131,8 +127,12 @@ def _take(table: dict[str, JsonObject], kind: str, answers: Answers) -> list[str
     return findings
 
 
-def _fault(name: str, entry: Json) -> str:
-    if fault := definition_fault(entry):
+def _known_by(kind: str) -> str:
+    return "uriTemplate" if kind == "resourceTemplates" else "name"
+
+
+def _fault(kind: str, name: str, entry: Json) -> str:
+    if fault := definition_fault(entry, _known_by(kind)):
         return fault
     if not name:
         return "cannot be named"
@@ -165,6 +165,6 @@ def _resources(answers: Sequence[Answers]) -> tuple[str, ...]:
         entry["uri"]
         for each in answers
         for entry in each.lists.get("resources", [])
-        if isinstance(entry, dict) and isinstance(entry.get("uri"), str) and not definition_fault(entry)
+        if isinstance(entry, dict) and not definition_fault(entry, "uri")
     )
     return tuple(sorted(set(uris)))

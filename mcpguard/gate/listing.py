@@ -138,7 +138,7 @@ class Listing:
             return "is defined twice"
         if holds == "tools" and len(chain.names) >= limits.TOOLS:
             return f"is beyond the {limits.TOOLS} tools that one server may define"
-        return views.definition_fault(entry)
+        return views.definition_fault(entry, _NAME_OF.get(holds, "name"))
 
     def _know(self, name: str) -> None:
         if len(self.known) < limits.SNAPSHOT_NAMES:

@@ -127,16 +127,21 @@ def cursor(params: JsonObject) -> str | None:
 # --- definitions -------------------------------------------------------------------------------------------
 
 
-def definition_fault(entry: Json) -> str:
+def definition_fault(entry: Json, known_by: str = "name") -> str:
     """Why a listed definition must be withdrawn, or the empty string.
+
+    `known_by` is the member by which entries of this list are used: `name` for tools and prompts, `uri` for
+    resources, `uriTemplate` for their templates. What else an entry carries does not change what it is.
 
     Not here: comparison with pinned definitions, and what a description *says*.
     """
     if type(entry) is not dict:
         return "is not an object"
-    name = entry.get("name")
-    if not honest_name(name) and "uri" not in entry and "uriTemplate" not in entry:
+    name = entry.get(known_by)
+    if known_by == "name" and not honest_name(name):
         return "has a name that is not what it looks like"
+    if type(name) is not str:
+        return f"has no {known_by}"
     description = entry.get("description")
     if type(description) is str and len(description) > limits.DESCRIPTION_CHARS:
         return f"has a description longer than {limits.DESCRIPTION_CHARS} characters"

@@ -37,6 +37,18 @@ def test_duplicate_faulty_and_nameless_definitions_are_said_and_not_pinned():
     assert all(finding.isascii() for finding in probed.findings)
 
 
+def test_uri_beside_a_name_excuses_nothing():
+    tool = {**READ, "name": " read_file", "uri": "a:b", "uriTemplate": "a:{b}"}
+    probed = merged(
+        [answers(tools=[tool], prompts=[tool], resourceTemplates=[{"uri": "a:b", "name": "x"}])], {}
+    )
+    assert (
+        probed.definitions.tools == probed.definitions.prompts == probed.definitions.resource_templates == {}
+    )
+    assert ["not what it looks like" in finding for finding in probed.findings] == [True, True, False]
+    assert "has no uriTemplate" in probed.findings[2]
+
+
 def test_definition_too_large_to_pin_is_said():
     large = {**READ, "title": "x" * 300_000}
     probed = merged([answers(tools=[large])], {})

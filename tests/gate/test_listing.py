@@ -80,6 +80,8 @@ def test_list_without_its_entries_is_withheld(holds, value):
         {"name": {"read_a": 1}},
         {"name": "read_\u200ba"},
         {"name": " read_a"},
+        {"name": " read_a", "uri": "a:b"},
+        {"name": "read_\uff41", "uri": "a:b", "uriTemplate": "a:{b}"},
         {"name": "read_" + "a" * 200},
         tool("read_a", description="a\u202eb"),
         tool("read_a", description="a" * (limits.DESCRIPTION_CHARS + 1)),
@@ -99,6 +101,19 @@ def test_definition_that_deceives_is_withdrawn_and_the_rest_stays(entry):
     seen.server(
         result(2, {"tools": [tool("read_1"), entry]}), to_host=[result(7, {"tools": [tool("read_1"), entry]})]
     )
+
+
+@pytest.mark.parametrize(
+    ("holds", "good", "bad"),
+    [
+        ("prompts", {"name": "a"}, {"name": " a", "uri": "a:b"}),
+        ("resources", {"name": "a ", "uri": "a:b"}, {"name": "a", "uriTemplate": "a:{b}"}),
+        ("resourceTemplates", {"name": "a ", "uriTemplate": "a:{b}"}, {"name": "a", "uri": "a:b"}),
+    ],
+)
+def test_kind_of_list_says_what_a_definition_is_known_by(holds, good, bad):
+    play = listed(Playbook().opened(), 7, 2, METHODS[holds])
+    play.server(result(2, {holds: [bad, good]}), to_host=[result(7, {holds: [good]})])
 
 
 def test_tools_with_the_same_name_are_both_withdrawn():

@@ -148,8 +148,6 @@ def fan_out(levels):
     [
         {"name": "a"},
         {"name": "a", "description": "two\nlines\tand \u00e9 \U0001f600", "inputSchema": {"type": "object"}},
-        {"uri": "a:b", "name": "anything "},
-        {"uriTemplate": "a:{b}"},
         {"name": "a", "icons": [{"src": "https://x/y.png"}, {"src": "data:image/png;base64,AA=="}]},
         {"name": "a", "icons": None},
         {"name": "a", "inputSchema": nested(limits.SCHEMA_DEPTH)},
@@ -208,6 +206,23 @@ def test_honest_definition_has_no_fault(entry):
 )
 def test_definition_that_deceives_or_exhausts_has_a_fault(entry, fault):
     assert fault in definition_fault(entry)
+
+
+@pytest.mark.parametrize(
+    "other", [{"uri": "a:b"}, {"uriTemplate": "a:{b}"}, {"uri": None, "uriTemplate": ""}]
+)
+@pytest.mark.parametrize("name", ["read_\u0430 ", " read", "", "\uff52ead", None, 5])
+def test_member_of_another_kind_excuses_no_name(other, name):
+    assert "not what it looks like" in definition_fault({"name": name, **other})
+
+
+@pytest.mark.parametrize("known_by", ["uri", "uriTemplate"])
+def test_resource_is_known_by_its_uri_and_its_name_is_for_people(known_by):
+    assert definition_fault({known_by: "a:{b}", "name": "anything "}, known_by) == ""
+    assert definition_fault({known_by: "a:{b}"}, known_by) == ""
+    assert "invisible" in definition_fault({known_by: "a:{b}\u200b"}, known_by)
+    for entry in ({"name": "a"}, {"name": "a", known_by: None}, {"name": "a", known_by: ["a:b"]}):
+        assert definition_fault(entry, known_by) == f"has no {known_by}"
 
 
 def test_schema_of_mutual_references_is_measured_in_bounded_time():
