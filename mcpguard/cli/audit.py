@@ -35,8 +35,12 @@ _COLOURS: Final = {
     "tool_error": "yellow",
     "ask": "yellow",
     "drop": "yellow",
+    "finding": "yellow",
+    "trust": "cyan",
 }
 _OWN_MEMBERS: Final = {"type", "event", "conn", "host", "server"}
+_DIGEST_CHARS: Final = 12
+"""How much of a digest a line shows; `--json` shows all of it."""
 
 
 @click.group()
@@ -171,6 +175,10 @@ def _what(record: Record) -> str:
     if "method" in body:
         answer = "< " if record.type == "outcome" else ""
         return f"{answer}{_text(body['method'])} {_text(body.get('tool', body.get('target')))}".rstrip()
+    if record.type == "finding":
+        return f"finding {_text(body.get('kind'))} {_text(body.get('name'))}".rstrip()
+    if record.type == "trust":
+        return f"trust {_text(body.get('event'))} {_text(body.get('name'))}".rstrip()
     return f"{visible(record.type)} {_text(body.get('event', body.get('side')))}".rstrip()
 
 
@@ -185,8 +193,34 @@ def _told(body: JsonObject) -> tuple[str, str]:
             return _text(body.get("status")), f"{latency}  {_text(body.get('size'))} bytes"
         case "drop":
             return "drop", f"{_text(body.get('reason'))}  {_text(body.get('bytes'))} bytes"
+        case "finding":
+            return "finding", f"{_text(body.get('fault'))}{_digests(body)}"
+        case "trust":
+            return "trust", _trusted(body)
         case _:
             return "", _others(body)
+
+
+def _digests(body: JsonObject) -> str:
+    """The beginning of what was pinned and of what was seen; a server's name stands in the fault already."""
+    if body.get("kind") == "serverInfo":
+        return ""
+    pairs = ((word, _text(body.get(word))[:_DIGEST_CHARS]) for word in ("pinned", "seen"))
+    return "".join(f"  {word} {digest}" for word, digest in pairs if digest)
+
+
+def _trusted(body: JsonObject) -> str:
+    """What is trusted now: a manifest, a host, or the versions of everything."""
+    manifests = body.get("manifests")
+    if "trust_digest" in body:
+        count = len(manifests) if isinstance(manifests, dict) else body.get("manifests_left_out", "?")
+        versions = f"trust set {_text(body.get('trust'))}  revocations {_text(body.get('revocations'))}"
+        return f"{versions}  manifests {_text(count)}"
+    if "manifest" in body:
+        words = ("version", "pin", "publisher")
+        told = "  ".join(f"{word} {_text(body.get(word), '?')}" for word in words)
+        return f"{told}  {_text(body['manifest'])[: len('sha256:') + _DIGEST_CHARS]}"
+    return _text(body.get("host"))
 
 
 def _others(body: JsonObject) -> str:

@@ -79,6 +79,51 @@ def test_tail_shows_one_aligned_line_for_each_record(log):
     assert all(line.isprintable() for line in lines)
 
 
+def test_tail_tells_findings_and_changes_of_trust(home):
+    name, pinned, seen = "read\x1b[2J\u202e", "a" * 64, "b" * 64
+    versions = {
+        "trust": 2,
+        "trust_digest": "sha256:x",
+        "revocations": 1,
+        "revocations_digest": "",
+        "clock": "",
+    }
+    manifest = {"manifest": "sha256:" + "c" * 64, "version": 3, "pin": "P1", "publisher": "local\u202e"}
+    journal = Journal.open(home, clock=lambda: 1_795_000_000_123_456_789)
+    for body in (
+        record.finding(START, "tools", name, "differs from the pinned definition", pinned, seen),
+        record.finding(START, "prompts", "p", "is not pinned", "", seen),
+        record.finding(START, "instructions", "", "are not pinned\x07", "", ""),
+        record.finding(START, "serverInfo", "", "it calls itself 'x', and its manifest says 'y'", "y", "x"),
+        record.trust("trust", **versions, manifests={"a": [1, "x"], "b": [2, "y"]}),
+        record.trust("start", **versions, manifests_left_out=7),
+        record.trust("manifest", name="files", manifest_name="files", keys=["k"], **manifest),
+        record.trust("manifest-removed", name="files"),
+        record.trust("host", name="claude\x1b", host={"exe": "/x\u202e"}),
+    ):
+        journal.append([body])
+    journal.close()
+    lines = run("tail", "-n", "9").output.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert [line[49:] for line in lines] == [
+        f"finding tools read\\u001b[2J\\u202e  finding     differs from the pinned definition  pinned {'a' * 12}"
+        f"  seen {'b' * 12}",
+        f"finding prompts p                 finding     is not pinned  seen {'b' * 12}",
+        "finding instructions              finding     are not pinned\\u0007",
+        "finding serverInfo                finding     it calls itself 'x', and its manifest says 'y'",
+        "trust trust                       trust       trust set 2  revocations 1  manifests 2",
+        "trust start                       trust       trust set 2  revocations 1  manifests 7",
+        "trust manifest files              trust       version 3  pin P1  publisher local\\u202e  "
+        f"sha256:{'c' * 12}",
+        "trust manifest-removed files      trust",
+        'trust host claude\\u001b           trust       {"exe":"/x\\u202e"}',
+    ]
+    assert "files  " in lines[0]
+    coloured = CliRunner(env={"FORCE_COLOR": "1"}).invoke(audit, ["tail"]).output
+    assert "\x1b[33mfinding" in coloured
+    assert "\x1b[36mtrust" in coloured
+
+
 def test_tail_counts_from_the_end(log):
     assert len(run("tail", "-n", "2").output.splitlines()) == 2
     assert run("tail", "-n", "0").output == ""
