@@ -106,15 +106,19 @@ def test_tail_tells_findings_and_changes_of_trust(home):
     lines = run("tail", "-n", "9").output.splitlines()
     assert all(line.isprintable() for line in lines)
     assert [line[49:] for line in lines] == [
-        f"finding tools read\\u001b[2J\\u202e  finding     differs from the pinned definition  pinned {'a' * 12}"
-        f"  seen {'b' * 12}",
+        (
+            f"finding tools read\\u001b[2J\\u202e  finding     differs from the pinned definition  pinned {'a' * 12}"
+            f"  seen {'b' * 12}"
+        ),
         f"finding prompts p                 finding     is not pinned  seen {'b' * 12}",
         "finding instructions              finding     are not pinned\\u0007",
         "finding serverInfo                finding     it calls itself 'x', and its manifest says 'y'",
         "trust trust                       trust       trust set 2  revocations 1  manifests 2",
         "trust start                       trust       trust set 2  revocations 1  manifests 7",
-        "trust manifest files              trust       version 3  pin P1  publisher local\\u202e  "
-        f"sha256:{'c' * 12}",
+        (
+            "trust manifest files              trust       version 3  pin P1  publisher local\\u202e  "
+            f"sha256:{'c' * 12}"
+        ),
         "trust manifest-removed files      trust",
         'trust host claude\\u001b           trust       {"exe":"/x\\u202e"}',
     ]
