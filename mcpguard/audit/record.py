@@ -68,8 +68,8 @@ class Record(msgspec.Struct, frozen=True):
         prev: SHA-256 of the previous line with its LF, hex.
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
-        type: `call`, `outcome`, `drop`, `finding`, `session`, `policy`, `trust` or `log`; readers skip types
-            they do not know.
+        type: `call`, `outcome`, `drop`, `finding`, `session`, `policy`, `trust`, `host` or `log`; readers
+            skip types they do not know.
         body: Every member outside the envelope, `type` included.
     """
 
@@ -251,10 +251,14 @@ def policy(old: str, new: str, source: str = "", **members: Json) -> bytes:
 def trust(event: str, **members: Json) -> bytes:
     """Who and what is trusted has changed, or is so at the start of the daemon; with the whole rollback state.
 
-    `event`: `start`, `trust`, `revocations`, `trust-restored`, `manifest`, `manifest-removed`, `host`,
-    `host-updated`, `host-removed`.
+    `event`: `start`, `trust`, `revocations`, `trust-restored`, `manifest`, `manifest-removed`.
     """
     return _members(b'"type":"trust","event":%b' % encode(event), members, ())
+
+
+def host(event: str, name: str, **members: Json) -> bytes:
+    """The list of enrolled hosts has changed: `enrolled` or `forgotten`."""
+    return _members(b'"type":"host","event":%b,"name":%b' % (encode(event), encode(name)), members, ("name",))
 
 
 def log(event: str, **members: Json) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from mcpguard import __version__
+from mcpguard.audit.record import visible
 from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, TrustError
 
 FAILED, USAGE, NOT_RUNNING, REFUSED, CONFIG = 1, 2, 3, 5, 6
@@ -103,7 +104,7 @@ def main() -> int:
         click.echo("mcpguard: interrupted", err=True)
         return 130
     except GuardError as error:
-        click.echo(f"mcpguard: {error.sentence()}", err=True)
+        click.echo(f"mcpguard: {visible(error.sentence())}", err=True)
         return exit_code(error)
     except BrokenPipeError:
         sys.stderr.close()

@@ -9,6 +9,7 @@ is started.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -39,13 +40,18 @@ FAILED: Final = 125
 
 
 class Admitted:
-    """A session that may begin, and the shim that asked for it."""
+    """A session that may begin, and the shim that asked for it.
+
+    Attributes:
+        seconds: How long it took from the shim's connection to its running server.
+    """
 
     def __init__(self, session: Session, lifeline: Lifeline, start: bytes, launch: Launch) -> None:
         self.session = session
         self.lifeline = lifeline
         self.start = start
         self.launch = launch
+        self.seconds = 0.0
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -119,6 +125,7 @@ class Admission:
             UpstreamError: The server cannot be started or reached.
             JournalError: The beginning of the session cannot be recorded.
         """
+        began = time.monotonic()
         hello = await lifeline.hello()
         check_stdio(lifeline.descriptors, own)
         stdin, stdout, _ = lifeline.descriptors
@@ -127,10 +134,12 @@ class Admission:
         try:
             if host.recognition.sentence:
                 lifeline.say(host.recognition.sentence)
-            return await self._admit(lifeline, hello, host, ident, policy)
+            admitted = await self._admit(lifeline, hello, host, ident, policy)
         except BaseException:
             host.close()
             raise
+        admitted.seconds = time.monotonic() - began
+        return admitted
 
     async def _admit(
         self,
@@ -266,6 +275,8 @@ async def serve(admitted: Admitted, recorder: Recorder) -> int:
         gone=lambda: session.end("", now=True),
     )
     lifeline.ready()
+    took = int(admitted.seconds * 1_000_000)
+    recorder.later([record.session(admitted.start, "ready", pid=session.pid, admission_us=took)])
     code = FAILED
     try:
         code = await session.run()

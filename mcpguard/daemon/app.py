@@ -36,7 +36,7 @@ from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.daemon.trustdesk import TrustDesk
-from mcpguard.errors import DaemonError, GuardError, PeerError
+from mcpguard.errors import DaemonError, GuardError, PeerError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
@@ -96,6 +96,7 @@ class Daemon:
             self._recorder, self._spawner, Callers(enrolments, Kernel()), registry, self._launcher
         )
         desk = Desk(self._recorder, enrolments, trust, registry, self._sessions)
+        self._trust = trust
         self._looked = 0.0
         self._counter = itertools.count(1)
         self._totals = {"allowed": 0, "denied": 0, "dropped": 0}
@@ -116,6 +117,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        self._remember_trust()
         await self._spawner.start()
         self._launcher.start()
         run = Listener(
@@ -202,6 +204,17 @@ class Daemon:
         """Process ids of the enrolled hosts that are connected; only of processes that still run."""
         hosts = [session.host for session in self._sessions.values()]
         return {host.pid for host in hosts if host.recognition.name and host.pid and host.alive()}
+
+    def _remember_trust(self) -> None:
+        """Write down what is trusted at the start; if that falls short of the log, nothing registered will run."""
+        try:
+            self._trust.check()
+            seen = self._trust.store.load().seen
+        except TrustError as error:
+            _log.error("%s", error.sentence())
+            return
+        if seen.trust.version:
+            self._recorder.later([record.trust("start", **seen.record())])
 
     def _trust_changed(self, event: str, seen: Seen) -> None:
         self._recorder.append([record.trust(event, **seen.record())], durable=True)

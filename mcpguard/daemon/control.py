@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from inspect import isawaitable
+from typing import TypeAlias
 
 import msgspec
 
 from mcpguard import limits
-from mcpguard.daemon.desk import Verb
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
+from mcpguard.model import JsonObject
 from mcpguard.protocol import control
 from mcpguard.system.ancestry import parent
 from mcpguard.system.peercred import Peer, attest, require_namespaces, require_user
@@ -25,6 +26,10 @@ from mcpguard.system.peercred import Peer, attest, require_namespaces, require_u
 _SECONDS = 10.0
 _LEVELS = 256
 """Processes above a caller that are looked at; a caller with more above it is refused."""
+
+
+Verb: TypeAlias = Callable[[control.Request], JsonObject | Awaitable[JsonObject]]
+"""Answers a request, or raises a GuardError."""
 
 
 class Verbs(msgspec.Struct, frozen=True):

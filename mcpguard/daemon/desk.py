@@ -1,24 +1,30 @@
 """What people ask of the daemon about hosts, trust and servers; every change is recorded, and holds at once.
 
+Rule: every record of a change has the whole rollback state, because the newest one is what the next daemon compares
+the files with. While they fall short of it nothing is changed: a record of such files would make the loss permanent.
+
 Not here: who may ask (`daemon.control`), status and policy (`daemon.app`).
+
+Decided:
+    *A session whose manifest was superseded goes on under the new pins, and is judged by its own manifest when
+    something is revoked*, because what runs is what the old one described; rejected: ending it at each change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
 from mcpguard.audit import record
+from mcpguard.daemon.control import Verb
 from mcpguard.daemon.enrolments import Enrolments, connected
 from mcpguard.daemon.recorder import Recorder
-from mcpguard.daemon.registry import Registry
+from mcpguard.daemon.registry import Registered, Registry
 from mcpguard.daemon.session import Session
 from mcpguard.daemon.trustdesk import TrustDesk
-from mcpguard.model import JsonObject
+from mcpguard.errors import TrustError
+from mcpguard.identity.trust import Revocations
+from mcpguard.model import Json, JsonObject
 from mcpguard.protocol.control import Request
-
-Verb: TypeAlias = Callable[[Request], JsonObject | Awaitable[JsonObject]]
-"""Answers a request, or raises a GuardError."""
 
 
 class Desk:
@@ -80,13 +86,15 @@ class Desk:
         return {"enrolled": self._enrolments.described(), "connected": found}
 
     def _host_trust(self, request: Request) -> JsonObject:
+        self._trust.check()
         reply = self._enrolments.trust(request.text, request.name)
-        self._recorder.append([record.trust("host", name=request.name, host=reply["host"])], durable=True)
+        self._note("host", name=request.name, host=reply["host"])
         return reply
 
     def _host_forget(self, request: Request) -> JsonObject:
+        self._trust.check()
         reply = self._enrolments.forget(request.name)
-        self._recorder.append([record.trust("host-removed", name=request.name)], durable=True)
+        self._note("host-removed", name=request.name)
         return reply
 
     # --- trust ---------------------------------------------------------------------------------------------
@@ -98,21 +106,36 @@ class Desk:
         return self._end_refused(self._trust.revocations_put(request))
 
     def _end_refused(self, reply: JsonObject) -> JsonObject:
-        """End the connections whose manifest is no longer believed: revoked, or signed by nobody who counts."""
+        return {**reply, "ended": self.end_refused()}
+
+    def end_refused(self) -> int:
+        """End the connections whose manifest is no longer believed: revoked, expired, or signed by nobody who counts.
+
+        Returns:
+            How many.
+        """
         ended = 0
         for session in list(self._sessions.values()):
-            if session.registered and (fault := self._registry.fault(session.server)):
+            if session.registered and (fault := self._fault(session.server, session.registered)):
                 session.end(fault, now=True)
                 ended += 1
-        return {**reply, "ended": ended}
+        return ended
+
+    def _fault(self, name: str, running: Registered) -> str:
+        """Why a server may no longer run, by the manifest in force and by the one that it was started with."""
+        try:
+            if self._registry.verified(name).verified.digest == running.verified.digest:
+                return ""
+            revocations = self._trust.store.load().revocations
+        except TrustError as error:
+            return error.sentence()
+        return _revoked(running, revocations) if revocations is not None else ""
 
     # --- servers -------------------------------------------------------------------------------------------
 
     def _server_put(self, request: Request) -> JsonObject:
         reply = self._registry.put(request.name, request.text, request.definitions)
-        self._recorder.append(
-            [record.trust("manifest", name=request.name, **self._registry.record(request.name))], durable=True
-        )
+        self._note("manifest", name=request.name, **self._registry.record(request.name))
         pins = self._registry.pins(request.name)
         for session in list(self._sessions.values()):
             if session.registered and session.server == request.name:
@@ -120,9 +143,32 @@ class Desk:
         return reply
 
     def _server_remove(self, request: Request) -> JsonObject:
+        self._trust.check()
         reply = self._registry.remove(request.name)
-        self._recorder.append([record.trust("manifest-removed", name=request.name)], durable=True)
+        self._note("manifest-removed", name=request.name)
         for session in list(self._sessions.values()):
             if session.registered and session.server == request.name:
                 session.end("its manifest was removed", now=True)
         return reply
+
+    # --- records -------------------------------------------------------------------------------------------
+
+    def _note(self, event: str, **members: Json) -> None:
+        """Record a change with the rollback state, on stable storage."""
+        state = self._trust.store.load().seen.record()
+        self._recorder.append([record.trust(event, **members, **state)], durable=True)
+
+
+def _revoked(running: Registered, revocations: Revocations) -> str:
+    """Why a session whose manifest was superseded may not go on; empty if nothing about that one is revoked."""
+    manifest, verified = running.manifest, running.verified
+    digests = {f"sha256:{sha256}" for sha256 in manifest.subject.values()}
+    digests |= {f"sha256:{pin.lock_sha256}" for pin in manifest.packages}
+    if (
+        verified.digest in revocations.manifests
+        or not digests.isdisjoint(revocations.packages)
+        or not revocations.keys.isdisjoint(verified.keys)
+        or manifest.version < revocations.minimum.get(manifest.name, 0)
+    ):
+        return f"version {manifest.version} of {manifest.name!a}, which this session runs, is revoked: start it again"
+    return ""

@@ -5,18 +5,27 @@ names and the working directory where it leaves that open.
 Rule 2: what runs is what was verified: executables are opened, hashed and executed through one descriptor, and a
 package tree is hashed before each start.
 
+Rule 3: of the store, only the tree that the manifest pins is ever named to a server.
+
 Not here: signatures, validity, revocation (`daemon.registry`); the definitions (`gate`).
+
+Decided:
+    *A manifest that asks for secrets does not start*, as long as there is nothing to look them up in; rejected:
+    starting the server without them, which it would take for its own fault.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import re
 import shutil
 import signal
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -26,6 +35,10 @@ from mcpguard.identity.manifest import HOST_CWD, SESSION_TMP, STORE, Manifest
 from mcpguard.protocol.hello import Hello
 from mcpguard.system.pinned import Shelf
 from mcpguard.system.tree import tree_digest
+
+_log: Final = logging.getLogger("mcpguard")
+_SESSION: Final = "session-"
+_AGAIN: Final = "install it again: mcpguard server pin NAME"
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -47,11 +60,11 @@ class Launch(msgspec.Struct, frozen=True):
     scratch: str = ""
 
     def tidy(self) -> None:
-        """Let go of the executable, and remove what was made for this session."""
+        """Let go of the executable, and remove what was made for this session, in a thread: a server may fill it."""
         if self.image >= 0:
             os.close(self.image)
         if self.scratch:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            _ = asyncio.get_running_loop().run_in_executor(None, _remove, self.scratch)
 
 
 def unpinned(hello: Hello) -> Launch:
@@ -74,8 +87,13 @@ class Launcher:
         self._thread = ThreadPoolExecutor(1, "verify")
 
     def start(self) -> None:
-        """Give up leases as soon as somebody waits for one: the signal's default action would end the daemon."""
+        """Give up leases as soon as somebody waits for one: the signal's default action would end the daemon.
+
+        What a daemon that was killed made for its sessions is removed.
+        """
         loop = asyncio.get_running_loop()
+        for left in self._scratch.glob(f"{_SESSION}*"):
+            self._thread.submit(_remove, os.fspath(left))
         loop.add_signal_handler(signal.SIGIO, lambda: self._thread.submit(self._shelf.release_broken))
 
     async def prepare(self, manifest: Manifest, hello: Hello) -> Launch:
@@ -94,22 +112,28 @@ class Launcher:
         self._thread.shutdown()
 
     def _prepare(self, manifest: Manifest, hello: Hello) -> Launch:
+        try:
+            return self._verified(manifest, hello)
+        except TrustError as error:
+            name = manifest.name if manifest.namespace == "local" else "NAME"
+            raise TrustError(error.message, hint=error.hint.replace("NAME", name)) from error
+
+    def _verified(self, manifest: Manifest, hello: Hello) -> Launch:
         launch = manifest.launch
-        argv = [self._placed(word) for word in launch.argv]
+        _check_words(manifest)
         opened = {
             pin.path: self._shelf.open(self._placed(pin.path), pin.sha256) for pin in manifest.executables
         }
         self._check_trees(manifest)
         first = opened.get(launch.argv[0])
         scratch = ""
-        if SESSION_TMP in (launch.cwd, *launch.argv, *launch.env_set.values()):
-            scratch = tempfile.mkdtemp(prefix="session-", dir=self._scratch)
-        words = [os.fsencode(word.replace(SESSION_TMP, scratch)) for word in argv]
+        if any(SESSION_TMP in word for word in (launch.cwd, *launch.argv, *launch.env_set.values())):
+            scratch = tempfile.mkdtemp(prefix=_SESSION, dir=self._scratch)
         fixed = {
             name: self._placed(value).replace(SESSION_TMP, scratch) for name, value in launch.env_set.items()
         }
         return Launch(
-            argv=tuple(words),
+            argv=tuple(os.fsencode(self._placed(word).replace(SESSION_TMP, scratch)) for word in launch.argv),
             env=for_manifest(hello.env, launch.env_pass, fixed),
             cwd=hello.cwd
             if launch.cwd == HOST_CWD
@@ -124,10 +148,40 @@ class Launcher:
     def _check_trees(self, manifest: Manifest) -> None:
         for pin in manifest.packages:
             place = self._store / pin.ecosystem / pin.tree
+            if not place.is_dir():
+                raise TrustError(f"the package tree {place} of {manifest.name!a} is missing", hint=_AGAIN)
             found = tree_digest(place).sha256
             if found != pin.tree:
                 raise TrustError(
-                    f"the installed tree of {manifest.name!a} has changed: its digest is {found[:12]} and the "
-                    f"manifest says {pin.tree[:12]}",
-                    hint="install it again: mcpguard server pin NAME",
+                    f"the package tree {place} of {manifest.name!a} has changed: its digest is {found[:12]} now",
+                    hint=_AGAIN,
                 )
+
+
+def _check_words(manifest: Manifest) -> None:
+    """Refuse what cannot be given, and words that lead to another tree than the one that is verified."""
+    launch = manifest.launch
+    if launch.secret:
+        raise TrustError(
+            f"the manifest of {manifest.name!a} asks for the secret {next(iter(launch.secret))!a}, and this version "
+            "has none to give",
+            hint="take one that names the variable under `pass`: mcpguard server show NAME",
+        )
+    places = [f"{STORE}/{pin.ecosystem}/{pin.tree}" for pin in manifest.packages]
+    for word in (*launch.argv, *launch.env_set.values(), *(pin.path for pin in manifest.executables)):
+        rest = word
+        for place in places:
+            rest = re.sub(re.escape(place) + r"(?![^/])", "", rest)
+        if STORE in rest or (rest != word and ".." in word.split("/")):
+            raise TrustError(
+                f"the manifest of {manifest.name!a} leads to {word[:200]!a}, which is not in the tree that it pins",
+                hint="see: mcpguard server show NAME",
+            )
+
+
+def _remove(directory: str) -> None:
+    """Remove what was made for a session; what cannot be removed is said."""
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        _log.warning("%s cannot be removed: %s", directory, error)

@@ -149,6 +149,11 @@ class Session:
             self._over.set()
 
     @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._upstream.pid
+
+    @property
     def reason(self) -> str:
         """Why the connection ended, empty for an ordinary end."""
         return self._reason

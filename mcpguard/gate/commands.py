@@ -12,7 +12,7 @@ from mcpguard.model import Json, Side
 class LookAgain(msgspec.Struct, frozen=True):
     """Make sure that the host is still the one that was attested, before anything after this command.
 
-    If it is not, the caller drops the rest of this list and ends the connection: nobody is left who could be answered.
+    If it is not, the caller drops the rest of this list and ends the connection: nobody is left to be answered.
     """
 
 

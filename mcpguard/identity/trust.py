@@ -351,7 +351,9 @@ def revocations(trust: TrustSet, data: bytes, now: datetime, seen_version: int) 
     envelope = open_envelope(data)
     role = trust.revocation
     if fault := role.fault(now):
-        raise TrustError(f"the role that may revoke {fault}", hint="renew it with `mcpguard trust rotate`")
+        raise TrustError(
+            f"the role that may revoke {fault}", hint="mcpguard trust add-key revocation KEY --expires WHEN"
+        )
     count = len(signed_by(envelope, trust.counting(role, now)))
     if count < role.threshold:
         raise TrustError(

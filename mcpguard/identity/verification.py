@@ -81,7 +81,7 @@ def verify_manifest(
     if trust.expired(moment):
         raise TrustError(
             f"the trust set expired at {trust.expires}, so nobody vouches for anything",
-            hint="renew it with `mcpguard trust rotate`",
+            hint="renew it with `mcpguard trust renew`",
         )
     signers = _signers(envelope, trust)
     revoked = revocations.keys if revocations else frozenset()

@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fcntl
+import functools
 import os
 import stat
 import time
@@ -323,7 +324,7 @@ class TrustStore:
         revoked = self._in_force(directory, _REVOCATIONS, seen.revocations)
         try:
             held = Held(
-                stored_trust(trust) if trust else None,
+                _trust(trust) if trust else None,
                 parse_revocations(open_envelope(revoked).payload) if revoked else None,
                 seen,
             )
@@ -461,6 +462,12 @@ class TrustStore:
         return TrustError(
             f"the trust files in {self.directory} cannot be {verb}: {reason}", hint="see who owns them: ls -l"
         )
+
+
+@functools.lru_cache(maxsize=2)
+def _trust(data: bytes) -> TrustSet:
+    """The trust set of an envelope. The same bytes say the same, and are verified once: it counts at each start."""
+    return stored_trust(data)
 
 
 def _version(data: bytes) -> int | None:

@@ -79,7 +79,11 @@ BODIES = [
         record.policy("", "sha256:1", "/p.toml", rules=2),
         {"type": "policy", "event": "applied", "old": "", "new": "sha256:1", "source": "/p.toml", "rules": 2},
     ),
-    (record.trust("host", name="a\n"), {"type": "trust", "event": "host", "name": "a\n"}),
+    (record.trust("start", clock="a\n"), {"type": "trust", "event": "start", "clock": "a\n"}),
+    (
+        record.host("enrolled", "code", grade="G2"),
+        {"type": "host", "event": "enrolled", "name": "code", "grade": "G2"},
+    ),
     (record.log("gap", lost=7), {"type": "log", "event": "gap", "lost": 7}),
 ]
 

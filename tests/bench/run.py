@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 SERVER = [sys.executable, "-S", "-E", str(HERE / "echo_server.py")]
 MCPGUARD = str(Path(sys.executable).parent / "mcpguard")
 GUARDED = [MCPGUARD, "run", "--name", "bench", "--"]
-POLICY = 'version = 1\nmode = "enforce"\nunpinned = "allow"\n[[rule]]\nid = "bench"\ntools = ["echo"]\neffect = "allow"\n'
+POLICY = 'version = 1\nmode = "enforce"\n[[rule]]\nid = "bench"\ntools = ["echo"]\neffect = "allow"\n'
 
 
 def pss(pid: int) -> float:
@@ -64,6 +64,26 @@ def throughput(env: dict[str, str], rounds: int, *, pairs: bool) -> dict[str, di
         name: {key: statistics.median(f[key] for f in figures) for key in figures[0]}
         for name, figures in seen.items()
     }
+
+
+def register(env: dict[str, str], home: Path) -> None:
+    """A manifest for the server, so that every figure is with policy, pins and audit."""
+    secret = home / "passphrase"
+    secret.write_text("bench\n")
+    secret.chmod(0o600)
+    words = ["server", "add", "bench", "--yes", "--", *SERVER]
+    mcpguard(env | {"MCPGUARD_PASSPHRASE_FILE": str(secret)}, *words)
+
+
+def admission(env: dict[str, str]) -> float:
+    """Median milliseconds from a shim's connection to its running server, by the audit log."""
+    found = [
+        record["admission_us"]
+        for path in sorted(Path(env["MCPGUARD_STATE_DIR"], "audit").glob("*.jsonl"))
+        for record in map(json.loads, path.read_text().splitlines())
+        if record["type"] == "session" and record["event"] == "ready"
+    ]
+    return statistics.median(found) / 1000
 
 
 def starts(env: dict[str, str], count: int) -> dict[str, float]:
@@ -141,6 +161,10 @@ def report(figures: dict[str, object]) -> list[str]:
         f"| start to first answer, over direct | {over:.2f} x a bare `python -I -c pass` ({s['mcpguard']:.1f} ms, direct "
         f"{s['direct']:.1f} ms, bare {s['bare']:.1f} ms) | 2.0 x | 1.2 x | {bar(over, 2, 1.2)} |"
     )
+    spent = figures["admission"]
+    lines.append(
+        f"| admission: handshake, attestation, manifest, spawn | {spent:.1f} ms | 10 ms | | {bar(spent, 10, 10)} |"
+    )
     m = figures["memory"]
     lines.append(f"| PSS of the daemon | {m['daemon']:.1f} MiB | 40 MiB | | {bar(m['daemon'], 40, 40)} |")
     lines.append(f"| PSS of a shim | {m['shim']:.2f} MiB | | | |")
@@ -174,10 +198,12 @@ def main() -> None:
         policy = Path(name) / "policy.toml"
         policy.write_text(POLICY)
         mcpguard(env, "policy", "apply", str(policy))
+        register(env, Path(name))
         load.start([*GUARDED, *SERVER], env)
         try:
             figures: dict[str, object] = {
                 "start": starts(env, options.rounds * 4),
+                "admission": admission(env),
                 "pipes": throughput(env, options.rounds, pairs=False),
                 "socketpairs": throughput(env, options.rounds, pairs=True),
                 "memory": memory(env, options.sessions),

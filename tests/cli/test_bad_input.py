@@ -81,7 +81,7 @@ def test_working_directory_with_strange_bytes_is_where_the_server_runs(place: Ho
 
 
 def test_name_of_a_server_that_is_not_registered(place: House) -> None:
-    refused(place.host("files"), 125, "no server is registered as 'files': give its command instead")
+    refused(place.host("files"), 125, "no server is registered as 'files': register it: mcpguard server add files")
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_a_publisher_outside_its_validity(validity, message):
 
 def test_an_expired_trust_set_vouches_for_nothing():
     error = refused("trust set expired at 2026", signed(PAYLOAD, A), trusted(expires="2026-06-01T00:00:00Z"))
-    assert "mcpguard trust rotate" in error.hint
+    assert "mcpguard trust renew" in error.hint
 
 
 # --- the payload ------------------------------------------------------------------------------------------
