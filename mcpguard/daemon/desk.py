@@ -1,7 +1,7 @@
 """What people ask of the daemon about hosts, trust and servers; every change is recorded, and holds at once.
 
-Rule: every record of a change has the whole rollback state, because the newest one is what the next daemon compares
-the files with. While they fall short of it nothing is changed: a record of such files would make the loss permanent.
+Rule: every record of type `trust` has the whole rollback state, because the newest one is what the next daemon
+compares the files with. While they fall short of it none is written: that would make the loss permanent.
 
 Not here: who may ask (`daemon.control`), status and policy (`daemon.app`).
 
@@ -86,15 +86,13 @@ class Desk:
         return {"enrolled": self._enrolments.described(), "connected": found}
 
     def _host_trust(self, request: Request) -> JsonObject:
-        self._trust.check()
         reply = self._enrolments.trust(request.text, request.name)
-        self._note("host", name=request.name, host=reply["host"])
+        self._recorder.append([record.host("enrolled", request.name, host=reply["host"])], durable=True)
         return reply
 
     def _host_forget(self, request: Request) -> JsonObject:
-        self._trust.check()
         reply = self._enrolments.forget(request.name)
-        self._note("host-removed", name=request.name)
+        self._recorder.append([record.host("forgotten", request.name)], durable=True)
         return reply
 
     # --- trust ---------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ names and the working directory where it leaves that open.
 Rule 2: what runs is what was verified: executables are opened, hashed and executed through one descriptor, and a
 package tree is hashed before each start.
 
-Rule 3: of the store, only the tree that the manifest pins is ever named to a server.
-
 Not here: signatures, validity, revocation (`daemon.registry`); the definitions (`gate`).
 
 Decided:
@@ -19,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import shutil
 import signal
 import tempfile
@@ -120,7 +117,7 @@ class Launcher:
 
     def _verified(self, manifest: Manifest, hello: Hello) -> Launch:
         launch = manifest.launch
-        _check_words(manifest)
+        _check_secrets(manifest)
         opened = {
             pin.path: self._shelf.open(self._placed(pin.path), pin.sha256) for pin in manifest.executables
         }
@@ -158,25 +155,14 @@ class Launcher:
                 )
 
 
-def _check_words(manifest: Manifest) -> None:
-    """Refuse what cannot be given, and words that lead to another tree than the one that is verified."""
-    launch = manifest.launch
-    if launch.secret:
+def _check_secrets(manifest: Manifest) -> None:
+    """Refuse a manifest that asks for what nobody has."""
+    if secret := manifest.launch.secret:
         raise TrustError(
-            f"the manifest of {manifest.name!a} asks for the secret {next(iter(launch.secret))!a}, and this version "
-            "has none to give",
+            f"the manifest of {manifest.name!a} asks for the secret {next(iter(secret))!a}, and nobody can "
+            "give it",
             hint="take one that names the variable under `pass`: mcpguard server show NAME",
         )
-    places = [f"{STORE}/{pin.ecosystem}/{pin.tree}" for pin in manifest.packages]
-    for word in (*launch.argv, *launch.env_set.values(), *(pin.path for pin in manifest.executables)):
-        rest = word
-        for place in places:
-            rest = re.sub(re.escape(place) + r"(?![^/])", "", rest)
-        if STORE in rest or (rest != word and ".." in word.split("/")):
-            raise TrustError(
-                f"the manifest of {manifest.name!a} leads to {word[:200]!a}, which is not in the tree that it pins",
-                hint="see: mcpguard server show NAME",
-            )
 
 
 def _remove(directory: str) -> None:
