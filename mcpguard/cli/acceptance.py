@@ -94,7 +94,7 @@ def what_differs(name: str, manifest: Manifest, store: Path) -> list[str]:
     """Sentences about executables and trees of a server that are not what was signed, now."""
     faults: list[str] = []
     for pin in manifest.executables:
-        path = pin.path.replace(STORE, os.fspath(_tree(manifest, store)))
+        path = pin.path.replace(STORE, os.fspath(store))
         try:
             found = digest_of(path)
         except TrustError as error:
@@ -120,21 +120,17 @@ def what_differs(name: str, manifest: Manifest, store: Path) -> list[str]:
 
 
 def placed(manifest: Manifest, store: Path) -> tuple[list[str], dict[str, str]]:
-    """Command and variables with the package tree in the place of `{store}`.
+    """Command and variables with our store in the place of `{store}`.
 
     Raises:
         TrustError: They need a directory of a session, which a probe has not.
     """
-    tree, launch = os.fspath(_tree(manifest, store)), manifest.launch
-    argv = [word.replace(STORE, tree) for word in launch.argv]
-    fixed = {name: value.replace(STORE, tree) for name, value in launch.env_set.items()}
+    place, launch = os.fspath(store), manifest.launch
+    argv = [word.replace(STORE, place) for word in launch.argv]
+    fixed = {name: value.replace(STORE, place) for name, value in launch.env_set.items()}
     if any(SESSION_TMP in word for word in (*argv, *fixed.values())):
         raise TrustError("the command needs a directory of a session", hint="accept without --probe")
     return argv, fixed
-
-
-def _tree(manifest: Manifest, store: Path) -> Path:
-    return store / manifest.packages[0].ecosystem / manifest.packages[0].tree if manifest.packages else store
 
 
 def _text(observation: Observation, name: str) -> str:

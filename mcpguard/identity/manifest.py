@@ -36,7 +36,7 @@ from mcpguard.model import JsonObject
 PREDICATE: Final = "urn:mcpguard:server-manifest:v1"
 """`predicateType` of a manifest."""
 STORE: Final = "{store}"
-"""Stands for the tree of the manifest's package in our store."""
+"""Stands for the directory of package trees; a tree is at `{store}/ECOSYSTEM/TREE`."""
 SESSION_TMP: Final = "{session_tmp}"
 """Stands for a directory that is made for one session and removed with it."""
 HOST_CWD: Final = "{host_cwd}"
@@ -49,8 +49,8 @@ _HEX: Final = r"\A[0-9a-f]{64}\Z"
 _DIGEST: Final = r"\A(?:sha256:[0-9a-f]{64})?\Z"
 _WORD: Final = r"\A[^\x00]*\Z"
 _PLACEHOLDER: Final = re.compile(r"\{(?:store|session_tmp|host_cwd|arg:[^}]*)\}")
-_SWITCH: Final = re.compile(r"-[IBEPSsbdiqu]+")
-"""Switches of Python that load nothing; those of others are seldom so short, and make the level lower."""
+_SWITCH: Final = re.compile(r"-[IBEPSsbdqu]+|--(?:enable-source-maps|no-warnings|no-deprecation)")
+"""Switches of Python and of Node that load nothing; others make the level lower."""
 
 Name = Annotated[str, msgspec.Meta(pattern=_NAME, max_length=limits.MANIFEST_NAME_CHARS)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=_HEX)]
@@ -66,7 +66,7 @@ class Launch(msgspec.Struct, frozen=True):
     """How the server is started.
 
     Attributes:
-        argv: What is executed; `argv[0]` is absolute, or below `{store}`.
+        argv: What is executed; `argv[0]` is absolute, or in a package's tree below `{store}`.
         host_argv: What the host's configuration says instead; compared, never executed.
         cwd: Working directory: absolute, `{host_cwd}` or `{session_tmp}`.
         env_set: Variables with their values, in which `{store}` and `{session_tmp}` are replaced as in `argv`.
@@ -179,7 +179,7 @@ class Manifest(msgspec.Struct, frozen=True):
             immutable: The kernel keeps everybody from writing to it (read-only image, fs-verity, owned by root).
         """
         whole = all(pin.install_scripts == "none" and pin.integrity.endswith("-all") for pin in self.packages)
-        if not self.packages or not whole or not _starts_in_store(self.launch.argv):
+        if not self.packages or not whole or not _starts_in_tree(self):
             return command_level(self.launch.host_argv)
         if not guarded or not self.executables:  # without a digest of the interpreter
             return "P2"
@@ -394,8 +394,8 @@ def _check_launch(manifest: Manifest) -> None:
     for pin in manifest.executables:
         if not pin.path.startswith(("/", STORE + "/")):
             raise _refuse("predicate.executables", f"{pin.path!a} is neither absolute nor below {STORE}")
-    if any(STORE in word for word in _words(manifest)) and not manifest.packages:
-        raise _refuse("predicate.packages", f"nothing says what {STORE} holds")
+    if strange := [word for word in _words(manifest) if not _in_trees(manifest, word)]:
+        raise _refuse("predicate.packages", f"no tree of it holds {strange[0]!a}")
     if not _vouched(manifest):
         raise _refuse("predicate.executables", f"nothing vouches for {launch.argv[0]!a}")
     names = [*launch.env_set, *launch.env_pass, *launch.secret]
@@ -408,20 +408,31 @@ def _words(manifest: Manifest) -> tuple[str, ...]:
     return (*launch.argv, *launch.env_set.values(), *(pin.path for pin in manifest.executables))
 
 
+def _trees(manifest: Manifest) -> list[str]:
+    return [f"{STORE}/{pin.ecosystem}/{pin.tree}" for pin in manifest.packages]
+
+
+def _in_trees(manifest: Manifest, word: str) -> bool:
+    """Whether every place in the store that a word names is in a tree whose digest is stated, and stays there."""
+    _, *places = word.split(STORE)
+    return all(
+        ".." not in place.split("/")
+        and any(f"{STORE}{place}/".startswith(tree + "/") for tree in _trees(manifest))
+        for place in places
+    )
+
+
 def _vouched(manifest: Manifest) -> bool:
     """Whether the digest of what is executed is stated: of the file, or of the tree that it is in."""
     program = manifest.launch.argv[0]
-    return _in_store(program) or any(pin.path == program for pin in manifest.executables)
+    return program.startswith(STORE + "/") or any(pin.path == program for pin in manifest.executables)
 
 
-def _starts_in_store(argv: tuple[str, ...]) -> bool:
-    """Whether the program, or the script that it is given after switches of one letter, is in the tree."""
+def _starts_in_tree(manifest: Manifest) -> bool:
+    """Whether the program, or the script that it is given after switches that load nothing, is in a tree."""
+    argv = manifest.launch.argv
     words = [argv[0], *(word for word in argv[1:] if not _SWITCH.fullmatch(word))]
-    return any(_in_store(word) for word in words[:2])
-
-
-def _in_store(word: str) -> bool:
-    return word.startswith(STORE + "/") and ".." not in word.split("/")
+    return any(word.startswith(STORE + "/") for word in words[:2])
 
 
 def _check_placeholders(path: str, word: str) -> None:

@@ -123,10 +123,14 @@ def world(tmp_path):
     inner = f"{hashlib.sha256(b'1').hexdigest()}"
     manifest = msgspec.structs.replace(
         MANIFEST,
-        launch=Launch(("{store}/index.js", "--root", "{store}"), ("npx", "x"), env_set={"P": "{store}/lib"}),
+        launch=Launch(
+            (f"{{store}}/npm/{tree}/index.js", "--root", f"{{store}}/npm/{tree}"),
+            ("npx", "x"),
+            env_set={"P": f"{{store}}/npm/{tree}/lib"},
+        ),
         executables=(
             ExecutablePin(str(program), hashlib.sha256(b"one").hexdigest(), 3),
-            ExecutablePin("{store}/index.js", inner, 1),
+            ExecutablePin(f"{{store}}/npm/{tree}/index.js", inner, 1),
         ),
         packages=(PackagePin("npm", "x", A, 1, "sha512-all", "none", tree),),
     )

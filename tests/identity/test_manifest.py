@@ -23,6 +23,7 @@ from mcpguard.identity.manifest import (
 from mcpguard.identity.statement import STATEMENT
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
+TREE = "{store}/npm/" + C
 
 LOCAL = Manifest(
     name="files",
@@ -53,10 +54,10 @@ PACKED = msgspec.structs.replace(
     version=12,
     supersedes="sha256:" + C,
     launch=Launch(
-        argv=("{store}/bin/files", "--cache", "{session_tmp}/x"),
+        argv=(f"{TREE}/bin/files", "--cache", "{session_tmp}/x"),
         host_argv=("npx", "-y", "@acme/files@1.4.2"),
         cwd="{session_tmp}",
-        env_set={"NODE_PATH": "{store}/lib"},
+        env_set={"NODE_PATH": TREE + "/lib"},
     ),
     executables=(ExecutablePin("/usr/bin/node", A, 10),),
     packages=(PackagePin("npm", "package-lock.json@3", B, 143, "sha512-all", "none", C),),
@@ -78,7 +79,7 @@ def test_payload_is_an_in_toto_statement_that_others_can_read():
     ]
     predicate = value["predicate"]
     assert predicate["crit"] == ["launch", "tools"]
-    assert predicate["launch"]["env"] == {"set": {"NODE_PATH": "{store}/lib"}, "pass": [], "secret": {}}
+    assert predicate["launch"]["env"] == {"set": {"NODE_PATH": TREE + "/lib"}, "pass": [], "secret": {}}
     assert predicate["tools"][1] == {"name": "write_file", "definition_sha256": B, "risk": "write"}
     assert predicate["packages"][0]["tree"] == {"algo": "mcpguard-tree-v1", "sha256": C}
 
@@ -142,7 +143,7 @@ REFUSED = [
     ((P, "launch", "argv"), ["/usr/bin/node", LONG], "predicate.launch.argv"),
     ((P, "launch", "argv"), ["/usr/bin/node"] * 257, "predicate.launch.argv"),
     ((P, "launch", "argv"), ["/usr/bin/node", "{arg:root}"], "'{arg:root}' cannot be used"),
-    ((P, "launch", "argv"), ["/usr/bin/node", "{store}/x"], "nothing says what {store} holds"),
+    ((P, "launch", "argv"), ["/usr/bin/node", "{store}/x"], "no tree of it holds '{store}/x'"),
     ((P, "launch", "host_argv"), [], "predicate.launch.host_argv"),
     ((P, "launch", "host_argv"), [1], "predicate.launch.host_argv"),
     ((P, "launch", "args"), {}, "predicate.launch"),
@@ -199,9 +200,26 @@ def test_package_that_is_not_whole_is_refused():
             parse_manifest(altered(PACKED, P, "packages", 0, *path, value=value))
 
 
-def test_program_outside_of_the_tree_is_not_vouched_for_by_the_tree():
-    with pytest.raises(TrustError, match="nothing vouches"):
-        parse_manifest(altered(PACKED, P, "launch", "argv", value=["{store}/../../bin/sh"]))
+@pytest.mark.parametrize(
+    "word",
+    [
+        "{store}",
+        "{store}/npm",
+        "{store}/npm/" + A + "/bin/files",
+        "{store}/pypi/" + C + "/bin/files",
+        TREE + "0/bin/files",
+        TREE + "/../" + A + "/bin/files",
+        TREE + "/bin/files:{store}/npm/" + A,
+    ],
+)
+def test_place_in_the_store_outside_of_the_tree_is_not_vouched_for(word):
+    for path, value in (
+        (("launch", "argv"), [word]),
+        (("launch", "argv"), ["/usr/bin/node", word]),
+        (("launch", "env", "set"), {"NODE_PATH": word}),
+    ):
+        with pytest.raises(TrustError, match="no tree of it holds"):
+            parse_manifest(altered(PACKED, P, *path, value=value))
 
 
 def test_duplicate_keys_and_trailing_bytes_are_refused():
@@ -245,11 +263,11 @@ def test_tree_with_scripts_or_without_every_digest_is_not_pinned_by_its_lock(mem
 def test_package_beside_a_command_of_another_place_pins_nothing():
     for argv, level in (
         (("/usr/bin/node", "/elsewhere.js"), "P1"),
-        (("/usr/bin/node", "--require=/elsewhere.js", "{store}/index.js"), "P1"),
-        (("/usr/bin/node", "-r", "/elsewhere.js", "{store}/index.js"), "P1"),
-        (("/usr/bin/node", "{store}/../index.js"), "P1"),
-        (("/usr/bin/node", "{store}/index.js", "--root", "/x"), "P2"),
-        (("/usr/bin/python3", "-I", "-B", "{store}/run.py"), "P2"),
+        (("/usr/bin/node", "--require=/elsewhere.js", f"{TREE}/index.js"), "P1"),
+        (("/usr/bin/node", "-r", "/elsewhere.js", f"{TREE}/index.js"), "P1"),
+        (("/usr/bin/node", f"{TREE}/index.js", "--root", "/x"), "P2"),
+        (("/usr/bin/node", "--no-warnings", f"{TREE}/index.js"), "P2"),
+        (("/usr/bin/python3", "-I", "-B", f"{TREE}/run.py"), "P2"),
     ):
         launch = msgspec.structs.replace(PACKED.launch, argv=argv)
         assert msgspec.structs.replace(PACKED, launch=launch).pin == level, argv
