@@ -181,7 +181,7 @@ def test_sender_must_be_the_peer_by_id_user_and_handle(tmp_path: Path) -> None:
         peercred.require_sender(peer, sender(ids, own))
         for wrong in (
             sender((os.getpid(), *ids[1:]), own),
-            sender((child.pid, 65533, ids[2]), own),
+            sender((child.pid, ids[1] + 1, ids[2]), own),
             sender(ids, other),
             sender(ids, -1),
             sender(None, own),
