@@ -16,6 +16,7 @@ import _json
 import _signal  # type: ignore[import-not-found]
 import _socket
 import errno
+import fcntl
 import posix
 import resource
 import select
@@ -191,7 +192,44 @@ def _attempt(path: str) -> _socket.socket | None:
         uid = int.from_bytes(sock.getsockopt(0, 1, 76)[4:8], sys.byteorder)
     if uid != posix.getuid():
         raise Failed(FAILED, f"{path} belongs to uid {uid}, not to you: not handing anything over")
+    if sys.platform == "linux":
+        _require_holder(sock, path)
     return sock
+
+
+def _require_holder(sock: _socket.socket, path: str) -> None:
+    """Make sure that who listens is the daemon that holds the lock.
+
+    A program of the same user that forges the lock as well is not stopped. In a namespace that does not know the
+    listener nothing can be said here, and the daemon refuses us.
+    """
+    pid = int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)[:4], sys.byteorder)
+    if pid == 0:
+        return
+    holder = -1
+    try:
+        fd = posix.open(path.rpartition("/")[0] + "/lock", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        try:
+            holder = int(posix.read(fd, 20))
+            free = _lockable(fd)
+        finally:
+            posix.close(fd)
+    except (OSError, ValueError):
+        free = True  # no lock, or it names nobody
+    if free or holder != pid:
+        raise Failed(
+            LOST, f"what listens at {path} (pid {pid}) is not the mcpguard daemon that holds the lock; "
+            "remove it and start a daemon: mcpguard daemon start",
+        )  # fmt: skip
+
+
+def _lockable(fd: int) -> bool:
+    """Whether nobody holds the lock."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _start_daemon(directory: str) -> int:

@@ -36,6 +36,8 @@ from mcpguard.system.descriptors import check_stdio, close_all
 from mcpguard.system.peercred import Peer
 
 REFUSED: Final = 5
+UNPINNED: Final = "P0"
+"""Pin level of a manifest that leaves open what runs (`identity.pinlevel`)."""
 FAILED: Final = 125
 
 
@@ -187,8 +189,7 @@ class Admission:
             found = self._registry.find(name, () if hello.kind == "name" else tuple(command))
             name = found.name if found else name
             start = record.prefix(ident, host.evidence(), name)
-            if found is None:
-                _require_leave(hello, name, rules)
+            _require_leave(hello, name, found, rules)
         except GuardError as error:
             start = record.prefix(ident, host.evidence(), name)
             self._recorder.later([record.session(start, "refused", command=command, reason=error.sentence())])
@@ -244,19 +245,26 @@ class Admission:
         return child, source, sink
 
 
-def _require_leave(hello: Hello, name: str, rules: RuleSet) -> None:
-    """Refuse a server without a manifest unless policy watches only or lets it run.
+def _require_leave(hello: Hello, name: str, found: Registered | None, rules: RuleSet) -> None:
+    """Refuse a server without a manifest, or of which nothing is pinned, unless policy lets it run or only watches.
 
     Raises:
         TrustError: It may not run.
         UpstreamError: There is no command to run.
     """
-    if hello.kind == "name":
+    if found is None and hello.kind == "name":
         raise UpstreamError(
             f"no server is registered as {name!a}", code=FAILED,
             hint=f"register it: mcpguard server add {name} -- COMMAND...",
         )  # fmt: skip
-    if rules.mode is not Mode.OBSERVE and not rules.unpinned:
+    if rules.mode is Mode.OBSERVE or rules.unpinned:
+        return
+    if found is not None and found.manifest.pin == UNPINNED:
+        raise TrustError(
+            f"what the server {name!a} runs is not pinned ({UNPINNED}): it is chosen anew at each start",
+            hint=f"install it once and for all: mcpguard server pin {name}",
+        )
+    if found is None:
         raise TrustError(
             f"the server {name!a} has no manifest, and policy does not let such servers run",
             hint=f"register it: mcpguard server add {name} -- COMMAND...",

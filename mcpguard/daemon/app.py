@@ -47,9 +47,10 @@ from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
 from mcpguard.system.journalfiles import latest
 from mcpguard.system.kernel import Kernel
-from mcpguard.system.memory import pss
+from mcpguard.system.memory import open_descriptors, pss
 from mcpguard.system.peercred import attest, require_namespaces
 from mcpguard.system.policystore import PolicyStore
+from mcpguard.system.privacy import keep_private
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.truststore import Seen, TrustStore
 
@@ -234,6 +235,7 @@ class Daemon:
             "audit": {"failure": self._recorder.failure},
             "reaping": self._spawner.promise(),
             "memory": {"pss_bytes": pss(os.getpid())},
+            "descriptors": open_descriptors(),
             "served": self._served,
             "calls": totals,
             "connections": sessions,
@@ -297,6 +299,8 @@ def _described(rules: RuleSet | None) -> JsonObject:
 def take_lock(directory: Path) -> int:
     """The lock that makes this process the daemon; it is held until the descriptor is closed.
 
+    It names us, so that a shim can tell whether who listens is who holds it.
+
     Raises:
         DaemonError: Another daemon serves already (its message is what to tell the user).
     """
@@ -311,6 +315,8 @@ def take_lock(directory: Path) -> int:
                 raise DaemonError("a daemon runs already", hint="mcpguard status") from None
             time.sleep(0.02)
         else:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
             return fd
 
 
@@ -331,6 +337,8 @@ def main(*, idle: float = 0.0) -> None:
     """
     os.umask(0o077)
     os.chdir("/")
+    if not keep_private():
+        _log.warning("this system does not keep other programs of yours from looking into the daemon")
     lock = take_lock(private_directory(paths.runtime_dir()))
     _raise_limits()
     private_directory(paths.state_dir())

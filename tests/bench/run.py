@@ -98,18 +98,22 @@ def starts(env: dict[str, str], count: int) -> dict[str, float]:
     return {name: statistics.median(values) * 1000 for name, values in out.items()}
 
 
+def measured(env: dict[str, str]) -> tuple[int, float]:
+    """The daemon's process, and its memory in MiB as it sees it itself: nobody else may look into it."""
+    reply = json.loads(mcpguard(env, "status", "--json").stdout)
+    return reply["pid"], reply["memory"]["pss_bytes"] / 2**20
+
+
 def memory(env: dict[str, str], sessions: int) -> dict[str, float]:
     """MiB of the daemon alone, and of everything of ours with many sessions, shims and wardens included."""
-    pid = json.loads(mcpguard(env, "status", "--json").stdout)["pid"]
-    ours = [pid, *children(pid)]
-    before = sum(map(pss, ours))
-    daemon = pss(pid)
+    pid, daemon = measured(env)
+    before = daemon + sum(map(pss, children(pid)))
     one = load.Host([*GUARDED, *SERVER], pairs=False, env=env)
     hosts = [one] + [load.Host([*GUARDED, *SERVER], pairs=False, env=env) for _ in range(sessions - 1)]
     try:
         wardens = [p for p in children(pid) if b"echo_server" not in Path(f"/proc/{p}/cmdline").read_bytes()]
         shims = [host.process.pid for host in hosts]
-        total = pss(pid) + sum(map(pss, wardens)) + sum(map(pss, shims))
+        total = measured(env)[1] + sum(map(pss, wardens)) + sum(map(pss, shims))
         return {
             "daemon": daemon,
             "before": before,

@@ -130,9 +130,8 @@ def test_descriptors_of_the_host_stay_blocking_and_the_shim_lets_go_of_them(kind
         }
         assert not held & {os.readlink(f"/proc/self/fd/{fd}") for fd in (stdin, stdout)}
         (connection,) = place.status()["connections"]
-        assert ("stdin_pid" in connection["host"]) == (kind == "sockets")
-        if kind == "sockets":
-            assert connection["host"]["stdin_pid"] == os.getpid()
+        assert connection["host"]["stdin"] == ("socket" if kind == "sockets" else "pipe")
+        assert connection["host"]["pid"] == os.getpid()
         os.close(stdin)
         assert host.line() == b""
         assert host.wait() == 0
@@ -244,6 +243,37 @@ def test_shim_of_another_user_does_not_reach_the_sockets() -> None:
             )  # fmt: skip
             assert said in told.stdout, told
             assert "pid" not in told.stdout
+
+
+def test_case_54_whoever_listens_there_without_the_lock_gets_nothing() -> None:
+    """Somebody of the same user takes the place of the socket while the daemon lives."""
+    with house() as place:
+        (place.run_dir / "run.sock").unlink()
+        with socket.socket(socket.AF_UNIX) as squatter:
+            squatter.bind(str(place.run_dir / "run.sock"))
+            squatter.listen()
+            host = place.host("--", "true")
+            assert host.wait() == 70
+            (sentence,) = host.errors()
+            assert "is not the mcpguard daemon that holds the lock" in sentence
+            with squatter.accept()[0] as caught:
+                assert caught.recv(1) == b""
+
+
+def test_case_54_after_the_daemon_has_gone() -> None:
+    with house() as place:
+        pid = place.pid()
+        place.mcpguard("daemon", "stop")
+        with socket.socket(socket.AF_UNIX) as squatter:
+            squatter.bind(str(place.run_dir / "run.sock"))
+            squatter.listen()
+            (place.run_dir / "lock").write_text(
+                f"{os.getpid()}\n"
+            )  # it names the squatter, and nobody holds it
+            host = place.host("--", "true")
+            assert host.wait() == 70
+        (place.run_dir / "run.sock").unlink()
+        assert until(lambda: gone(pid))
 
 
 WALLS = [["unshare", "--pid", "--fork"], ["unshare", "--user", "--map-root-user"]]

@@ -183,11 +183,13 @@ def test_host_that_begins_a_line_and_does_not_end_it_is_ended(
 
         async def story() -> None:
             place.run_dir.mkdir(mode=0o700)
+            lock = app.take_lock(place.run_dir)
             store = PolicyStore(place.state / "policy")
             daemon = app.Daemon(Journal.open(place.state / "audit"), store, 1.0, line_seconds=0.5)
             serving = asyncio.get_running_loop().create_task(daemon.serve())
             await asyncio.to_thread(hosts)
             await serving  # idle after that
+            os.close(lock)
 
         def hosts() -> None:
             assert until(place.answers)

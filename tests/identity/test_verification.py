@@ -59,7 +59,7 @@ FILES = Manifest(
 ACME = msgspec.structs.replace(
     FILES,
     name="io.github.acme/files",
-    launch=Launch(argv=("{store}/bin/files",), host_argv=("npx", "-y", "@acme/files@1.4.2")),
+    launch=Launch(argv=(f"{{store}}/npm/{TWO}/bin/files",), host_argv=("npx", "-y", "@acme/files@1.4.2")),
     executables=(),
     packages=(PackagePin("npm", "package-lock.json@3", ONE, 143, "sha512-all", "none", TWO),),
 )

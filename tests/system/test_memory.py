@@ -2,7 +2,7 @@
 
 import os
 
-from mcpguard.system.memory import pss
+from mcpguard.system.memory import open_descriptors, pss
 
 
 def test_share_of_this_process_grows_with_what_it_touches() -> None:
@@ -19,3 +19,12 @@ def test_process_that_is_gone_costs_nothing() -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     assert pss(pid) == 0
+
+
+def test_open_descriptors_are_counted() -> None:
+    before = open_descriptors()
+    pair = os.pipe()
+    assert open_descriptors() == before + 2
+    for fd in pair:
+        os.close(fd)
+    assert open_descriptors() == before
