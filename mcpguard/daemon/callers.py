@@ -26,6 +26,10 @@ from mcpguard.system.hostprocess import attest_host
 from mcpguard.system.kernel import Kernel
 from mcpguard.system.peercred import Peer
 
+_UNKNOWN = "?"
+"""What an executable is called that we may not know (`identity.facts`)."""
+_DELETED = " (deleted)"
+
 
 class Host(Protocol):
     """A host that is held by a handle, whatever system says so."""
@@ -171,11 +175,24 @@ def _held(peer: Peer, stdin: int, stdout: int, kernel: Kernel) -> Host:
 
 def _caller(facts: HostFacts, appraisal: Appraisal, recognition: Recognition) -> Caller:
     named = (f"host:{recognition.name}",) if recognition.name else ()
-    own = (facts.executable.path,) if facts.executable else ()
     return Caller(
         principals=(ANYBODY, *named),
         grade=appraisal.grade,
         unit=facts.unit,
         label=facts.label,
-        ancestors=(*own, *facts.chain),
+        ancestors=_ancestors(facts),
     )
+
+
+def _ancestors(facts: HostFacts) -> tuple[str, ...]:
+    """The host, then what is above the shim, in which it is not named again: no host is above itself.
+
+    Empty, so that no rule which refuses some ancestors is met, if nothing is known of them.
+    """
+    own = facts.executable.path if facts.executable else _UNKNOWN
+    others = list(facts.chain)
+    for name in (own, own + _DELETED):
+        if name in others:
+            others.remove(name)
+            break
+    return (own, *others) if facts.chain or facts.pid == 1 else ()
