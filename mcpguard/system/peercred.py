@@ -168,18 +168,6 @@ def require_user(sock: socket.socket, uid: int) -> int:
     return found
 
 
-def far_process(fd: int) -> int:
-    """The process id at the far end of a connected Unix socket that was passed to us; `fd` stays the caller's.
-
-    For a socketpair that is the process that made it. A name for people, never acted upon.
-
-    Raises:
-        PeerError: The kernel does not say.
-    """
-    with socket.socket(fileno=os.dup(fd)) as sock:
-        return _credentials(sock, Kernel())[0]
-
-
 def _credentials(sock: socket.socket, kernel: Kernel) -> tuple[int, int, int]:
     try:
         if _LINUX:

@@ -157,13 +157,6 @@ def test_listener_is_named_from_the_connecting_side(tmp_path: Path) -> None:
         peer.close()
 
 
-def test_maker_of_a_socketpair_is_at_its_far_end() -> None:
-    ours, passed = socket.socketpair()
-    with ours, passed:
-        assert peercred.far_process(passed.fileno()) == os.getpid()
-        assert passed.fileno() >= 0
-
-
 # --- what may have changed since ------------------------------------------------------------------------
 
 
