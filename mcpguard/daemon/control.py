@@ -1,7 +1,8 @@
 """admin.sock: status, policy, trust, stop; for people and their command line, never for shims.
 
-Rule: who lives in the process tree of an enrolled host that is connected may look and not change anything: an agent
-must not approve itself. What leaves that tree (a double fork) is not recognised: the same user's programs can.
+Rule: who lives in the process tree of an enrolled host that is connected, or of this daemon, which is where servers
+live, may look and not change anything: an agent must not approve itself, nor a server. What leaves that tree (a
+double fork) is not recognised: the same user's programs can.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mcpguard.model import JsonObject
 from mcpguard.protocol import control
 from mcpguard.system.ancestry import parent
 from mcpguard.system.peercred import Peer, attest, require_namespaces, require_user
+from mcpguard.system.processes import Process
 
 _SECONDS = 10.0
 _LEVELS = 256
@@ -37,7 +39,7 @@ class Verbs(msgspec.Struct, frozen=True):
 
     Attributes:
         reading: Verbs that change nothing.
-        changing: Verbs that callers below one of `hosts` may not use.
+        changing: Verbs that callers below one of `hosts`, or below this process, may not use.
         hosts: Gives the process ids of the enrolled hosts that are connected.
     """
 
@@ -76,38 +78,49 @@ async def _answered(
 
 
 def require_outside(peer: Peer, hosts: AbstractSet[int]) -> None:
-    """Refuse a caller in the process tree of one of these processes.
+    """Refuse a caller in the process tree of one of these processes, or of this one.
 
     Raises:
         PeerError: It is in one, or that cannot be told.
     """
-    if hosts:
-        for pid in _lineage(peer):
-            if pid in hosts:
-                raise PeerError(
-                    "a program that an enrolled host has started may not change this",
-                    hint="call from a terminal of your own",
-                )
+    for pid in _lineage(peer):
+        if pid in hosts:
+            raise _forbidden("a program that an enrolled host has started may not change this")
+        if pid == os.getpid() != 1:  # below process 1 is everybody
+            raise _forbidden("a server that mcpguard has started may not change this")
+
+
+def _forbidden(message: str) -> PeerError:
+    return PeerError(message, hint="call from a terminal of your own")
 
 
 def _lineage(peer: Peer) -> list[int]:
-    """Process ids from the caller up to process 1.
+    """Process ids from the caller up to process 1, or to one that entered our namespaces and has nobody above it.
 
     Raises:
         PeerError: They cannot be told.
     """
-    pids, process = list[int](), peer.process
+    pids, process, whole = list[int](), peer.process, False
     while process is not None and len(pids) < _LEVELS:
         pids.append(process.pid)
-        above = parent(process) if process.pid != 1 else None
+        whole = process.pid == 1 or _topmost(process)
+        above = None if whole else parent(process)
         if process is not peer.process:
             process.close()
         process = above
-    if process is not None:
+    if process is not None and process is not peer.process:
         process.close()
-    if not pids or pids[-1] != 1:
-        raise PeerError("what the caller is below cannot be told", hint="call from a terminal of your own")
+    if not whole:
+        raise _forbidden("what the caller is below cannot be told")
     return pids
+
+
+def _topmost(process: Process) -> bool:
+    """Whether its parent is outside of our pid namespace: so it is with `docker exec` and nsenter."""
+    try:
+        return process.look().ppid == 0
+    except PeerError:
+        return False
 
 
 async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
