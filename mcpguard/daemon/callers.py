@@ -9,7 +9,9 @@ Not here: whether that caller may do anything (`policy`).
 from __future__ import annotations
 
 import asyncio
+import os
 import select
+import stat
 import sys
 from collections.abc import Callable
 from typing import Protocol
@@ -136,7 +138,10 @@ class Callers:
         Raises:
             PeerError: It lives in another namespace, or is no longer what it was when it was looked at.
         """
-        host: Host = _held(peer, stdin, stdout, self._kernel)
+        if stat.S_ISFIFO(os.fstat(stdin).st_mode):  # who holds a pipe is a question to every process: milliseconds
+            host: Host = await asyncio.to_thread(_held, peer, stdin, stdout, self._kernel)
+        else:
+            host = _held(peer, stdin, stdout, self._kernel)
         try:
             facts = host.facts
             if self._worth_hashing(facts):
