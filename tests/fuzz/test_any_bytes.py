@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpguard.gate.commands import Append, Close, Later, Noticed, Write
-from mcpguard.gate.events import BytesReceived, NotRecorded, PolicyChanged, StreamEnded
+from mcpguard.gate.events import BytesReceived, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
+from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
-from tests.fuzz.worlds import OPENINGS, POLICIES, World, attacks, lines, reply
+from tests.fuzz.worlds import OPENINGS, PINS, POLICIES, World, attacks, lines, reply
 from tests.gate.playbook import snapshot
 
 SNAPSHOTS = [snapshot(policy) for policy in POLICIES]
@@ -20,6 +21,8 @@ EVENTS = st.sampled_from(Side).flatmap(
     + [PolicyChanged(each, 5) for each in SNAPSHOTS]
     + [NotRecorded("full", 5)]
 )
+REPINNED = EVENTS | st.sampled_from([PinsChanged(pins, 5) for pins in (PINS, DefinitionPins())])
+WITHDRAWN = ({}, {("tools", "read_file"): "0" * 64, ("prompts", "p"): "", ("tools", "stranger"): "1" * 64})
 
 
 @settings(max_examples=350, deadline=None)
@@ -32,9 +35,23 @@ def test_every_event_gives_commands(policy, opening, events):
 
 
 @settings(max_examples=350, deadline=None)
-@given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), st.data())
-def test_every_answer_to_what_was_asked_gives_commands(policy, opening, data):
-    world = World(policy, opening)
+@given(
+    st.sampled_from(POLICIES),
+    st.sampled_from(sorted(OPENINGS)),
+    st.sampled_from(WITHDRAWN),
+    st.lists(REPINNED, max_size=10),
+)
+def test_every_event_gives_commands_where_definitions_are_pinned(policy, opening, withdrawn, events):
+    world = World(policy, opening, PINS, withdrawn)
+    for event in events:
+        for command in world.gate.handle(event):
+            assert isinstance(command, Append | Later | Write | Noticed | Close)
+
+
+@settings(max_examples=350, deadline=None)
+@given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), st.sampled_from([None, PINS]), st.data())
+def test_every_answer_to_what_was_asked_gives_commands(policy, opening, pins, data):
+    world = World(policy, opening, pins)
     for _ in range(data.draw(st.integers(1, 4))):
         side = data.draw(st.sampled_from(Side))
         world.say(side, data.draw(lines(side, 1)))

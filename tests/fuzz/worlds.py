@@ -9,9 +9,10 @@ import msgspec
 from hypothesis import strategies as st
 
 from mcpguard.audit import record
-from mcpguard.gate.commands import Append, Close, Later, Write
+from mcpguard.gate.commands import Append, Close, Later, Noticed, Write
 from mcpguard.gate.events import BytesReceived
 from mcpguard.gate.gate import Gate
+from mcpguard.identity.definitions import DefinitionPins, definition_digest, text_digest
 from mcpguard.model import Side
 from tests.gate.playbook import (
     ASKING,
@@ -40,6 +41,23 @@ INNER = {
     "s": {"method": "sampling/createMessage", "params": {}},
 }
 IDS = [0, 1, 2, 3, 4, 5, "1", "2", "", -1, 7, "7", 2**53 - 1]
+
+DEFINED = {
+    name: {
+        "name": name,
+        "description": f"{name}: a file.",
+        "inputSchema": {"type": "object", "enum": [None, True]},
+    }
+    for name in ("read_file", "read_other", "other_tool", "delete_all")
+}
+PINS = DefinitionPins(
+    tools={name: definition_digest(tool) for name, tool in DEFINED.items()},
+    prompts={"p": definition_digest({"name": "p"})},
+    templates={"a:{b}": definition_digest({"name": "t", "uriTemplate": "a:{b}"})},
+    instructions=text_digest("Read first."),
+    server_name="files",
+)
+"""What is pinned in worlds with pins: of the tools, three that policy allows and one that it denies."""
 
 FROM_HOST = [
     call(7, "read_file", {"path": "a"}),
@@ -98,6 +116,9 @@ FROM_SERVER = [
     result(1, {"resultType": "input_required", "inputRequests": INNER, "requestState": "S"}),
     result(1, {"resultType": "task", "taskId": "t1"}),
     result(2, {"task": {"taskId": "t1", "status": "working"}}),
+    result(1, {"tools": list(DEFINED.values())}),
+    result(1, {**initialized(), "instructions": "Read first."}),
+    result(2, {"prompts": [{"name": "p"}], "resourceTemplates": [{"name": "t", "uriTemplate": "a:{b}"}]}),
     result(2, {"tasks": [{"taskId": "t1"}, {"taskId": "t2"}]}),
     result(2, {"taskId": "t1", "result": text("ok"), "inputRequests": INNER}),
     result(2, {"messages": [{"role": "user", "content": {"type": "text", "text": "\x1b"}}]}),
@@ -348,12 +369,14 @@ def stories(draw, size=8, depth=2):
 
 
 class World:
-    """One connection and all that came out of it."""
+    """One connection and all that came out of it. `pins` and `withdrawn` are those of a registered server."""
 
-    def __init__(self, policy=POLICY, opening="legacy"):
-        self.gate = Gate(snapshot(policy), "files", record.prefix("c1", {}, "files"), b"key")
+    def __init__(self, policy=POLICY, opening="legacy", pins=None, withdrawn=None):
+        start = record.prefix("c1", {}, "files")
+        self.gate = Gate(snapshot(policy), "files", start, b"key", pins, withdrawn)
         self.data = {Side.HOST: b"", Side.SERVER: b""}
         self.bodies = []
+        self.findings = []
         self.steps = []
         self.closed = False
         for side, message in OPENINGS[opening]:
@@ -372,6 +395,8 @@ class World:
                     self.data[command.side] += command.data
                 case Append() | Later():
                     self.bodies += command.bodies
+                case Noticed():
+                    self.findings += command.findings
                 case Close():
                     self.closed = True
 
