@@ -257,7 +257,7 @@ def trust(event: str, **members: Json) -> bytes:
 
 
 def host(event: str, name: str, **members: Json) -> bytes:
-    """The list of enrolled hosts has changed: `enrolled` or `forgotten`."""
+    """The list of enrolled hosts has changed: `enrolled`, `forgotten`, or `updated` as policy let it pass."""
     return _members(b'"type":"host","event":%b,"name":%b' % (encode(event), encode(name)), members, ("name",))
 
 

@@ -134,8 +134,7 @@ class Admission:
         rules = policy() or OBSERVE_RULES
         host = await self._callers.attest(peer, stdin, stdout, rules.on_update)
         try:
-            if host.recognition.sentence:
-                lifeline.say(host.recognition.sentence)
+            self._tell(lifeline, host)
             admitted = await self._admit(lifeline, hello, host, ident, policy)
         except BaseException:
             host.close()
@@ -176,6 +175,17 @@ class Admission:
         session.attach(Side.HOST, stdin, stdout)
         session.attach(Side.SERVER, source, sink)
         return Admitted(session, lifeline, ticket.start, launch)
+
+    def _tell(self, lifeline: Lifeline, host: Attested) -> None:
+        """Say to the host, and record, what came of comparing it with the enrolled ones."""
+        known = host.recognition
+        if known.sentence:
+            lifeline.say(known.sentence)
+        if known.updated is not None:
+            updated = msgspec.to_builtins(known.updated)
+            self._recorder.later(
+                [record.host("updated", known.name, old=known.old, new=known.new, host=updated)]
+            )
 
     def _decided(self, hello: Hello, host: Attested, ident: str, rules: RuleSet) -> Ticket:
         """Find the manifest and record what is going to run, or that it is refused.

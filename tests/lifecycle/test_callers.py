@@ -396,7 +396,12 @@ def test_program_that_changed_is_recognised_if_policy_lets_its_owner(own: House)
     assert (evidence(own, host)["host"], allowed(host)) == ("acme", True)
     (said,) = leave(host)
     assert "its owner is the same (on_update = allow_same_owner)" in said
-    quiet = arrive(own, form).greet()
+    (note,) = [one for one in own.records() if one["type"] == "host" and one["event"] == "updated"]
+    assert (note["name"], note["new"]) == (
+        "acme",
+        evidence(own, quiet := arrive(own, form).greet())["sha256"],
+    )
+    assert note["old"] in note["host"]["executable"]["previous"]
     assert evidence(own, quiet)["host"] == "acme"
     assert leave(quiet) == []  # said once, and written down
 
