@@ -31,12 +31,11 @@ import subprocess
 import sys
 import termios
 import time
-from pathlib import Path
 from typing import Any, Self
 
+from tests.wire import registered
 from tests.wire.guard import MCPGUARD, SECONDS, Guard
 
-TAPE = Path(__file__).with_name("tape.py")
 _ENVELOPED = (
     b'"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
     b'"io.modelcontextprotocol/clientInfo":{"name":"h","version":"1"},'
@@ -126,25 +125,26 @@ class Connection:
         self._selector = selectors.DefaultSelector()
         tape = guard.tape_path()
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(tape)
+        listener.bind(str(tape))
         listener.listen(1)
         theirs = self._streams()
+        command = ["--name", server, "--", sys.executable, "-I", "-S", registered.TAPE, str(tape)]
         self.shim = subprocess.Popen(
-            [MCPGUARD, "run", "--name", server, "--", sys.executable, "-I", "-S", TAPE, tape],
-            stdin=theirs[0], stdout=theirs[1], stderr=subprocess.PIPE, env=guard.env, cwd=guard.directory,
+            [MCPGUARD, "run", *([server] if server == registered.NAME else command)],
+            stdin=theirs[0], stdout=theirs[1], stderr=subprocess.PIPE, env=guard.env, cwd=tape.parent,
         )  # fmt: skip
         for fd in theirs:
             os.close(fd)
         listener.settimeout(SECONDS)
         self._tape = listener.accept()[0]
         listener.close()
-        os.unlink(tape)
+        tape.unlink()
         assert self.shim.stderr is not None
         for fd, stream in (
             (self._out, self.to_host), (self.shim.stderr.fileno(), self.stderr), (self._tape.fileno(), self.to_server),
         ):  # fmt: skip
             self._selector.register(fd, selectors.EVENT_READ, stream)
-        self.conn = guard.connection_of(tape)
+        self.conn = guard.connection_of(tape, server)
 
     def _streams(self) -> tuple[int, int]:
         if self.sockets:

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.wire import registered
+
 VECTORS = Path(__file__).parent.parent / "vectors"
 WIRE_GROUPS = frozenset({
     "framing", "utf8", "grammar", "duplicate-keys", "ids-numbers", "method", "batch", "correlation", "control",
@@ -52,8 +54,16 @@ _SERVERS = {
     "mta-033": "wire-approved",
     "mta-034": "wire-approved",
     "cnt-044": "wire-prompts",
-}
-"""Cases whose set-up needs more than the fixture policy: `sensitive_tool` approved, `prompts/get` granted."""
+    **dict.fromkeys(
+        (
+            "cnt-001", "cnt-014", "cnt-018", "cnt-019", "cnt-020", "cnt-021", "cnt-024", "cor-031", "cor-032",
+            "ctl-022", "ctl-023", "ctl-024", "mta-022",
+        ),
+        registered.NAME,
+    ),
+}  # fmt: skip
+"""Cases whose set-up needs more than the fixture policy: `sensitive_tool` approved, `prompts/get` granted, definitions
+pinned."""
 
 
 def _case(entry: dict[str, Any]) -> Case:

@@ -2,7 +2,8 @@
 
 `today` says what it does instead, which the tests assert, so that an entry that has become untrue fails:
 `pass` the input passes unchanged, `neutralised` it passes without control characters, `withdrawn` the one definition
-is taken out of the list and the rest passes, `denied before` the call that it is about was denied in the set-up.
+is taken out of the list and the rest passes, `silenced` it passes without its instructions, `denied before` the call
+that it is about was denied in the set-up.
 """
 
 import dataclasses
@@ -16,9 +17,9 @@ class Entry:
     reason: str
 
 
-_PINS = "pinned definitions: a definition that differs from its pin is withdrawn"
-_GREETING = "pinned definitions: instructions and serverInfo are pinned like tools"
-_SCHEMAS = "pinned definitions: arguments and structured content are checked against the pinned schema"
+_SCHEMAS = (
+    "argument rules: they bring the validator that checks arguments and structured content against a schema"
+)
 _APPROVALS = "approvals: a call that waits for a person is withdrawn by its cancellation"
 _RULES = "argument rules: a rule says under which directory a path must lie"
 
@@ -26,14 +27,7 @@ WAITING = {
     "tnm-029": Entry("pass", _RULES),
     "tnm-030": Entry("pass", _RULES),
     "cor-018": Entry("denied before", _APPROVALS),
-    "cor-031": Entry("pass", _GREETING),
-    "cor-032": Entry("pass", _GREETING),
     "mta-009": Entry("pass", _SCHEMAS),
-    "cnt-014": Entry("pass", _PINS),
-    "cnt-018": Entry("pass", _PINS),
-    "cnt-019": Entry("pass", _PINS),
-    "cnt-020": Entry("pass", _PINS),
-    "cnt-021": Entry("pass", _PINS),
     "cnt-033": Entry("pass", _SCHEMAS),
 }
 """Inputs that only a feature to come can refuse."""
@@ -47,10 +41,14 @@ DEVIATIONS = {
         name: Entry("withdrawn", _WITHDRAWN)
         for name in (
             "cnt-001", "cnt-003", "cnt-004", "cnt-006", "cnt-007", "cnt-008", "cnt-009", "cnt-010", "cnt-011",
-            "cnt-012", "cnt-013", "cnt-016", "cnt-022", "cnt-024", "res-009", "res-013", "res-014",
-            "mta-022",
+            "cnt-012", "cnt-013", "cnt-014", "cnt-016", "cnt-018", "cnt-019", "cnt-020", "cnt-021", "cnt-022",
+            "cnt-024", "res-009", "res-013", "res-014", "mta-022",
         )
     },
+    "cor-031": Entry(
+        "silenced",
+        "instructions that are not the pinned ones are taken out and recorded; the handshake goes on without them",
+    ),
     "cnt-042": Entry(
         "neutralised",
         "a secret in a log message passes: what is secret cannot be told from its shape, and a host reads its own logs",

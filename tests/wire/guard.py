@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from tests.wire import registered
 
 MCPGUARD = Path(sys.executable).with_name("mcpguard")
 SECONDS = 20.0
@@ -88,7 +91,10 @@ class Guard:
         policy = home / "policy.toml"
         policy.write_text(POLICY)
         self.run("policy", "apply", str(policy))
-        self._fresh = self.memory(), self.descriptors()
+        for line in registered.requests():
+            self.ask(line)
+        settled = min(self.descriptors() for _ in range(5) if not time.sleep(0.01))
+        self._fresh = self.memory(), settled + registered.KEPT
 
     def _await_start(self) -> None:
         until = time.monotonic() + SECONDS
@@ -107,25 +113,39 @@ class Guard:
         )
         return done.stdout
 
+    def ask(self, line: bytes) -> dict[str, Any]:
+        """A request on admin.sock, which must succeed."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(SECONDS)
+            sock.connect(str(self.directory / "r" / "admin.sock"))
+            sock.sendall(line)
+            with sock.makefile("rb") as file:
+                reply: dict[str, Any] = json.loads(file.readline())
+        assert reply["ok"], reply
+        return reply
+
     def log(self) -> str:
         """What the daemon wrote on stderr."""
         return (self.directory / "daemon.log").read_text(errors="replace")
 
-    def tape_path(self) -> str:
-        """A new path for the socket of a server."""
+    def tape_path(self) -> Path:
+        """A path for the socket of a server, in a new directory."""
         self._tapes += 1
-        return str(self.directory / f"t{self._tapes}")
+        home = self.directory / f"t{self._tapes}"
+        home.mkdir()
+        return home / registered.SOCKET
 
     def records(self, conn: bytes) -> list[dict[str, Any]]:
         """The records of one connection so far, in order."""
         self._read()
         return self._records.get(conn, [])
 
-    def connection_of(self, tape: str) -> bytes:
-        """The name of the connection whose server got this socket path."""
+    def connection_of(self, tape: Path, server: str) -> bytes:
+        """The name of the connection whose server got this socket path; of a registered one, of the newest."""
         self._read()
-        for conn, records in self._records.items():
-            if tape in records[0].get("command", ()):
+        for conn, records in reversed(self._records.items()):
+            begin = records[0]
+            if str(tape) in begin.get("command", ()) or begin["server"] == server == registered.NAME:
                 return conn
         raise AssertionError("the beginning of the connection is not recorded")
 

@@ -1,4 +1,4 @@
-"""The lists of exceptions are honest: no unknown ids, and nothing about the wire is excused."""
+"""The lists of exceptions are honest: no unknown ids, and of the wire only instructions, which are silenced."""
 
 from tests.wire.corpus import CASES, WIRE_GROUPS
 from tests.wire.deviations import DEVIATIONS, WAITING
@@ -13,8 +13,9 @@ def test_lists_name_only_inputs_that_exist() -> None:
     assert named <= BY_ID.keys()
 
 
-def test_nothing_about_the_wire_is_excused() -> None:
-    assert not [name for name in DEVIATIONS if BY_ID[name].group in WIRE_GROUPS]
+def test_nothing_about_the_wire_is_excused_but_instructions_that_are_silenced() -> None:
+    silenced = {name for name, entry in DEVIATIONS.items() if entry.today == "silenced"}
+    assert {name for name in DEVIATIONS if BY_ID[name].group in WIRE_GROUPS} == silenced == {"cor-031"}
 
 
 def test_an_input_is_on_one_list_and_has_a_reason() -> None:
