@@ -118,3 +118,9 @@ def enrol(place: House, host: Host, name: str) -> None:
     """Trust a connected host, as a person does."""
     done = place.mcpguard("host", "trust", name, "--connection", connection(place, host)["id"], "--yes")
     assert done.returncode == 0, done
+
+
+def some_library() -> str:
+    """A library that can be loaded into any program."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return next(line.split()[-1] for line in maps if "libc.so" in line)

@@ -30,6 +30,7 @@ from tests.lifecycle.forms import (
     native,
     needs_node,
     socat,
+    some_library,
     tell,
     updated,
 )  # fmt: skip
@@ -245,11 +246,6 @@ def test_limit_another_program_in_the_hosts_place_is_not_seen_while_nobody_looks
 
 
 # --- signs ----------------------------------------------------------------------------------------------
-
-
-def some_library() -> str:
-    maps = Path("/proc/self/maps").read_text().splitlines()
-    return next(line.split()[-1] for line in maps if "libc.so" in line)
 
 
 @pytest.mark.parametrize(
