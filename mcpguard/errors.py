@@ -5,7 +5,8 @@
     GuardError                 a sentence, lower case, one line; `hint` says what to do next
     +- ConfigError             the operator's text is wrong: file, line, key
     +- ProtocolError           bytes that MCP does not allow; raised by the protocol room only
-    +- PeerError               who connected cannot be told, is somebody else, or is gone
+    +- PeerError               who connected cannot be told, or is somebody else
+    |  +- GoneError            who connected is gone: nobody is there to be told
     +- TrustError              a signature, manifest, key, pin or enrolment is not acceptable; nothing runs
     +- UpstreamError           the server did not start, or cannot be reached; carries the exit code
     +- JournalError            the audit log cannot be written or read
@@ -64,6 +65,10 @@ class UpstreamError(GuardError):
     def __init__(self, message: str, *, code: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.code = code
+
+
+class GoneError(PeerError):
+    """The process at the other end went away."""
 
 
 class JournalError(GuardError):

@@ -81,6 +81,8 @@ QUEUE_BYTES: Final = 4 * MIB
 """Bytes waiting for one side before the other side is no longer read."""
 HELLO_BYTES: Final = 4 * MIB
 """Largest handshake of a shim: argv and environment are bounded by the kernel's ARG_MAX (2 MiB here)."""
+HANDSHAKES: Final = 128
+"""Shims that may be between connecting and being admitted at a time; the others wait for their turn."""
 HELLO_SECONDS: Final = 10.0
 """Time for a shim to complete its handshake, seconds."""
 CONTROL_BYTES: Final = 12 * MIB

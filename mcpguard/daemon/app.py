@@ -7,6 +7,7 @@ and leave. An on-demand daemon ends by itself after a time without connections.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import gc
 import itertools
@@ -17,7 +18,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from mcpguard import __version__, limits
@@ -36,7 +37,7 @@ from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.daemon.trustdesk import TrustDesk
-from mcpguard.errors import DaemonError, GuardError, PeerError, TrustError
+from mcpguard.errors import DaemonError, GoneError, GuardError, PeerError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
@@ -122,7 +123,10 @@ class Daemon:
         await self._spawner.start()
         self._launcher.start()
         run = Listener(
-            paths.run_socket(), lambda sock: self._launch(self._connected(sock), "a connection"), shims=True
+            paths.run_socket(),
+            lambda sock: self._launch(self._connected(sock, run.settled), "a connection"),
+            most=limits.HANDSHAKES,
+            shims=True,
         )
         admin = Listener(
             paths.admin_socket(),
@@ -147,8 +151,13 @@ class Daemon:
 
     # --- connections ---------------------------------------------------------------------------------------
 
-    async def _connected(self, sock: socket.socket) -> None:
-        lifeline = Lifeline(sock)
+    async def _connected(self, sock: socket.socket, settled: Callable[[], None]) -> None:
+        """Serve one shim; `settled` is told once it is admitted or refused."""
+        with contextlib.ExitStack() as unsettled:
+            unsettled.callback(settled)
+            await self._serve_shim(Lifeline(sock), sock, unsettled.close)
+
+    async def _serve_shim(self, lifeline: Lifeline, sock: socket.socket, settled: Callable[[], None]) -> None:
         try:
             lifeline.peer = peer = attest(sock)
         except GuardError as error:
@@ -168,7 +177,12 @@ class Daemon:
                 lifeline.say(
                     "no policy is applied: watching only, nothing is refused; see: mcpguard policy --help"
                 )
+            settled()
             await self._run(admitted)
+        except GoneError as error:
+            lifeline.refuse(
+                admission.REFUSED, error
+            )  # it may still listen; nothing of it is worth a line in the log
         except GuardError as error:
             _log.warning("refused: %s", error.sentence())
             lifeline.refuse(admission.refusal_code(error), error)

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 
 from mcpguard import __version__, limits
-from mcpguard.errors import DaemonError, GuardError, PeerError, ProtocolError
+from mcpguard.errors import DaemonError, GoneError, GuardError, PeerError, ProtocolError
 from mcpguard.protocol.hello import Hello, greeting, one_line, parse_hello
 from mcpguard.system.descriptors import Sender, close_all, receive
 from mcpguard.system.peercred import Peer, require_sender
@@ -138,12 +138,14 @@ class Lifeline:
             except (BlockingIOError, InterruptedError):
                 continue
             except OSError as error:
-                raise PeerError("the shim is gone") from error
+                raise GoneError("the shim is gone") from error
             self._descriptors.extend(passed)
             if more:
                 self._check_sender(sender)
-            if not more or len(self._descriptors) > 3:
-                raise PeerError("the shim is gone" if not more else "too many descriptors were passed")
+            if not more:
+                raise GoneError("the shim is gone")
+            if len(self._descriptors) > 3:
+                raise PeerError("too many descriptors were passed")
             data += more
             if len(data) >= 4:
                 size = 4 + int.from_bytes(data[:4], "big")

@@ -18,7 +18,8 @@ from mcpguard.system.rundir import MAX_SOCKET_PATH
 _log = logging.getLogger("mcpguard")
 _BACKLOG = 1024
 _PAUSE_SECONDS = 0.2
-_ACCEPTS = 64
+_ACCEPTS = 16
+"""Connections taken at a time, so that others get their turn in between: each costs half a millisecond."""
 _SO_PASSCRED = 16
 _SO_PASSPIDFD = 76
 _SO_PASSRIGHTS = 83
@@ -31,6 +32,8 @@ class Listener:
     Args:
         path: Where it is bound; a socket that a dead daemon left is replaced, anything else refused.
         accepted: Called with each connection, non-blocking and close-on-exec.
+        most: Connections that may be unsettled at a time: accepted, and `settled` was not called for them yet. The
+            others wait in the kernel's queue, and are turned away when that is full; 0 for no such bound.
         shims: Whether shims connect here. Then the kernel notes with every message who sent it (SO_PASSCRED,
             SO_PASSPIDFD); set before anybody connects, so that no first message is missed. If not, nobody may pass
             descriptors (SO_PASSRIGHTS, Linux 6.16): there is no use for them.
@@ -40,7 +43,9 @@ class Listener:
         DaemonError: A socket cannot be made there.
     """
 
-    def __init__(self, path: Path, accepted: Callable[[socket.socket], None], *, shims: bool = False) -> None:
+    def __init__(
+        self, path: Path, accepted: Callable[[socket.socket], None], *, most: int = 0, shims: bool = False
+    ) -> None:
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise PeerError(
                 f"the socket path {path} is too long", hint="set MCPGUARD_RUNTIME_DIR to a shorter directory"
@@ -48,6 +53,8 @@ class Listener:
         private_socket_path(path)
         self._path = path
         self._accepted = accepted
+        self._most = most
+        self._unsettled = 0
         self._loop = asyncio.get_running_loop()
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.setblocking(False)
@@ -68,6 +75,12 @@ class Listener:
         """Device and inode of the listening descriptor, and its path: what shows if it is passed back to us."""
         info = os.fstat(self._sock.fileno())
         return frozenset({(info.st_dev, info.st_ino), os.fspath(self._path)})
+
+    def settled(self) -> None:
+        """One more of the accepted connections was admitted, or refused."""
+        self._unsettled -= 1
+        if self._unsettled == self._most - 1:
+            self._again()
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
@@ -96,7 +109,11 @@ class Listener:
                     self._rest(error)
                 return
             connection.setblocking(False)
+            self._unsettled += 1
             self._accepted(connection)
+            if self._unsettled == self._most:
+                self._loop.remove_reader(self._sock.fileno())
+                return
 
     def _rest(self, error: OSError) -> None:
         """Out of descriptors: look again a little later instead of spinning."""

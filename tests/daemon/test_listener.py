@@ -175,3 +175,24 @@ def test_shims_are_named_with_every_message_and_others_pass_no_descriptors(tmp_p
             end.close()
 
     run(story, loop)
+
+
+@both_loops
+def test_only_so_many_are_taken_before_others_are_settled(tmp_path: Path, loop: str) -> None:
+    async def story() -> None:
+        accepted: list[socket.socket] = []
+        listener = Listener(tmp_path / "s", accepted.append, most=3)
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(10)]
+        for client in clients:
+            client.connect(str(tmp_path / "s"))
+        assert await eventually(lambda: len(accepted) == 3)
+        await asyncio.sleep(0.05)
+        assert len(accepted) == 3
+        for settled in range(1, 8):
+            listener.settled()
+            assert await eventually(lambda n=settled: len(accepted) == 3 + n)
+        listener.close()
+        for sock in (*clients, *accepted):
+            sock.close()
+
+    run(story, loop)
