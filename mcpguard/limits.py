@@ -87,7 +87,7 @@ HELLO_SECONDS: Final = 10.0
 """Time for a shim to complete its handshake, seconds."""
 CONTROL_BYTES: Final = 12 * MIB
 """Largest request or reply on admin.sock, bytes: the largest policy, escaped as a JSON string."""
-SESSION_DESCRIPTORS: Final = 12
+SESSION_DESCRIPTORS: Final = 16
 """Descriptors that one session costs the daemon."""
 RESERVED_DESCRIPTORS: Final = 100
 """Descriptors kept for the journal and admin.sock."""
