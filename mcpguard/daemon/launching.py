@@ -56,6 +56,12 @@ class Launch(msgspec.Struct, frozen=True):
     image: int = -1
     scratch: str = ""
 
+    def executed(self) -> Launch:
+        """Let go of the executable, which runs by now: who wants to write to it would wait for the lease on it."""
+        if self.image >= 0:
+            os.close(self.image)
+        return msgspec.structs.replace(self, image=-1)
+
     def tidy(self) -> None:
         """Let go of the executable, and remove what was made for this session, in a thread: a server may fill it."""
         if self.image >= 0:

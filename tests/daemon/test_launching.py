@@ -338,6 +338,21 @@ def test_writer_is_not_stuck_and_its_change_is_seen(room: Room, loop: str) -> No
     run(story, loop)
 
 
+def test_writer_waits_for_a_start_and_not_for_what_runs(room: Room) -> None:
+    """From hash to execution nobody can write to the file; afterwards everybody can, although a session goes on."""
+
+    async def story() -> None:
+        async with started(room) as launcher:
+            launch = await launcher.prepare(room.manifest(), HELLO)
+            with pytest.raises(subprocess.TimeoutExpired):
+                await asyncio.to_thread(write_to, room.program, 0.5)
+            launch = launch.executed()
+            assert await asyncio.to_thread(write_to, room.program) < 5
+            launch.tidy()
+
+    run(story)
+
+
 def test_file_that_is_being_written_to_is_refused(room: Room) -> None:
     manifest = room.manifest()
     with room.program.open("r+b"):
