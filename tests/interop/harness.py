@@ -25,6 +25,7 @@ SERVERS = {
     "python": [sys.executable, HERE / "servers" / "python_server.py"],
     "ts2": [NODE, HERE / "servers" / "ts2_server.mjs"],
     "everything": [NODE, MODULES / "server-everything" / "dist" / "index.js"],
+    "turning": [sys.executable, HERE / "servers" / "turning_server.py"],
     "filesystem": [NODE, MODULES / "server-filesystem" / "dist" / "index.js", "{DIR}/root"],
 }
 TAP = [sys.executable, "-I", "-S", HERE / "tap.py"]
@@ -88,8 +89,12 @@ def run(
     wrapper: Sequence[str],
     directory: Path,
     env: Mapping[str, str],
+    registered: bool = False,
 ) -> Run:
-    """Run one scenario in a directory of its own."""
+    """Run one scenario in a directory of its own.
+
+    `registered`: the words of `wrapper` are the whole command, and it starts the server behind a tap by itself.
+    """
     if isinstance(scenario, str):
         scenario = SCENARIOS[server][scenario]
     taps = directory / "taps"
@@ -101,7 +106,8 @@ def run(
     path.write_text(json.dumps(document), encoding="utf-8")
 
     target = [str(word).replace("{DIR}", str(directory)) for word in SERVERS[server]]
-    command = [*CLIENTS[client], "--era", mode, "--scenario", path, "--", *wrapper, *TAP, taps, "--", *target]
+    words = wrapper if registered else [*wrapper, *TAP, taps, "--", *target]
+    command = [*CLIENTS[client], "--era", mode, "--scenario", path, "--", *words]
     try:
         done = subprocess.run(
             [str(word) for word in command],

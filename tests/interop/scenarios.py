@@ -367,7 +367,7 @@ SCENARIOS: dict[str, dict[str, Scenario]] = {
     "filesystem": {"features": Scenario(FILES, modes=("legacy", "auto"))},
 }
 MODES = {"python": ("legacy", "modern", "auto"), "ts1": ("legacy",), "ts2": ("legacy", "modern", "auto")}
-DUAL_ERA = ("python", "ts2")
+DUAL_ERA = ("python", "ts2", "turning")
 
 
 def matrix() -> list[tuple[str, str, str, str]]:
