@@ -533,7 +533,7 @@ def test_damaged_trust_files_refuse_and_say_how_to_restore(land: Land, server: R
         lambda trust: (trust / "seen.json").unlink(),
     ]
     for starts, change in enumerate(cases):
-        damaged(land, server, change, "", starts)
+        damaged(land, server, change, "are damaged, ", starts)
 
 
 def test_77_state_that_went_back_is_found(shore: Land) -> None:
