@@ -237,7 +237,7 @@ def test_caller_that_is_gone_before_it_asks_changes_nothing(tree: tuple[House, H
     assert json.loads(said) == {
         "v": 1,
         "ok": False,
-        "code": "failed",
+        "code": "refused",
         "error": "what the caller is below cannot be told: call from a terminal of your own",
     }
     assert made.answers()
