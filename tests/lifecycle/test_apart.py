@@ -72,12 +72,17 @@ def talk(words: list[str], path: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", ["run.sock", "admin.sock"])
 @pytest.mark.parametrize("words", [OTHER, MAPPED], ids=["62", "63"])
-def test_cases_62_and_63_the_directory_keeps_other_users_out(
+def test_cases_62_and_63_directory_and_socket_each_keep_other_users_out(
     place: House, words: list[str], name: str
 ) -> None:
     place.root.chmod(0o755)  # what is above it may be open
-    said = talk(possible(*words), place.run_dir / name)
-    assert (said.returncode, said.stderr) == (1, "Permission denied\n")
+    door = place.run_dir / name
+    for opened in (door, place.run_dir):
+        mode = opened.stat().st_mode & 0o7777
+        opened.chmod(0o777)
+        said = talk(possible(*words), door)
+        opened.chmod(mode)
+        assert (said.returncode, said.stderr) == (1, "Permission denied\n")
 
 
 @pytest.fixture
