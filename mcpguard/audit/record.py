@@ -251,7 +251,7 @@ def policy(old: str, new: str, source: str = "", **members: Json) -> bytes:
 def trust(event: str, **members: Json) -> bytes:
     """Who and what is trusted has changed, or is so at the start of the daemon; with the whole rollback state.
 
-    `event`: `start`, `trust`, `revocations`, `trust-restored`, `manifest`, `manifest-removed`.
+    `event`: `start`, `still`, `trust`, `revocations`, `trust-restored`, `manifest`, `manifest-removed`.
     """
     return _members(b'"type":"trust","event":%b' % encode(event), members, ())
 

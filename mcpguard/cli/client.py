@@ -25,6 +25,7 @@ def request(content: JsonObject) -> JsonObject:
     Raises:
         DaemonError: No daemon runs, it belongs to somebody else, or it refused; `hint` says what to do.
         ConfigError: It refused a policy; nothing was applied.
+        PeerError: It refuses to answer us: another user, a namespace, the process tree of a host.
         TrustError: It refused a signature, a manifest or an enrolment; nothing was stored.
     """
     try:
@@ -41,6 +42,8 @@ def request(content: JsonObject) -> JsonObject:
         return reply
     if reply.get("code") == "config":
         raise ConfigError(reply["error"], file=str(content.get("source", "policy")))
+    if reply.get("code") == "refused":
+        raise PeerError(str(reply["error"]))
     if reply.get("code") == "trust":
         raise TrustError(str(reply["error"]))
     raise DaemonError(str(reply.get("error", "the daemon refused")))

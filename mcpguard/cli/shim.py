@@ -208,7 +208,9 @@ def _require_holder(sock: _socket.socket, path: str) -> None:
         return
     holder = -1
     try:
-        fd = posix.open(path.rpartition("/")[0] + "/lock", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        fd = posix.open(
+            path.rpartition("/")[0] + "/lock", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        )
         try:
             holder = int(posix.read(fd, 20))
             free = _lockable(fd)

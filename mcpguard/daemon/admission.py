@@ -1,7 +1,7 @@
 """From a connection on run.sock to a running session: one straight line, any failing step of which refuses.
 
-attest the peer -> handshake with nonce -> check the three descriptors -> attest the host that holds their far ends
 attest the peer -> handshake with nonce -> check the three descriptors -> attest the host that holds the far ends
+-> the server's manifest -> verify and start, or reach, the server -> look at the host again -> policy -> gate.
 Nothing of the host's is read before all of it succeeded, and the record of the decision is written before the server
 is started.
 """
@@ -156,6 +156,7 @@ class Admission:
             if ticket.registered is not None:
                 launch = await self._launcher.prepare(ticket.registered.manifest, hello)
             upstream, source, sink = await self._reach(lifeline, hello, launch)
+            launch = launch.executed()
             try:
                 require_unchanged(host)
             except PeerError:
@@ -179,7 +180,7 @@ class Admission:
     def _tell(self, lifeline: Lifeline, host: Attested) -> None:
         """Say to the host, and record, what came of comparing it with the enrolled ones."""
         known = host.recognition
-        if known.sentence:
+        if known.sentence and (known.new or not known.name):
             lifeline.say(known.sentence)
         if known.updated is not None:
             updated = msgspec.to_builtins(known.updated)
@@ -198,6 +199,11 @@ class Admission:
         try:
             found = self._registry.find(name, () if hello.kind == "name" else tuple(command))
             name = found.name if found else name
+            if found is not None and hello.kind == "connect":
+                raise TrustError(
+                    f"the server {name!a} is registered as a command, and the host gives a socket",
+                    hint=f"compare it: mcpguard server show {name}; or name this one: mcpguard run --name",
+                )
             start = record.prefix(ident, host.evidence(), name)
             _require_leave(hello, name, found, rules)
         except GuardError as error:

@@ -37,7 +37,7 @@ from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.daemon.trustdesk import TrustDesk
-from mcpguard.errors import DaemonError, GoneError, GuardError, PeerError, TrustError
+from mcpguard.errors import DaemonError, GoneError, GuardError, PeerError
 from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
@@ -59,6 +59,10 @@ _log = logging.getLogger("mcpguard")
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _LOCK_SECONDS = 10.0
+_JUDGE_SECONDS = 30.0
+"""How often the manifests of running servers are judged again: they expire, and keys do."""
+_NOTE_SECONDS = 3600.0
+"""How often what is trusted is written to the log, so that its newest segments always have it."""
 _COLLECT = (20_000, 20, 50)
 """Thresholds of the cycle collector: messages are freed by reference counts, cycles are rare."""
 
@@ -97,8 +101,8 @@ class Daemon:
         self._admission = Admission(
             self._recorder, self._spawner, Callers(enrolments, Kernel()), registry, self._launcher
         )
-        desk = Desk(self._recorder, enrolments, trust, registry, self._sessions)
-        self._trust = trust
+        self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions)
+        self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
         self._counter = itertools.count(1)
         self._totals = {"allowed": 0, "denied": 0, "dropped": 0}
@@ -111,7 +115,7 @@ class Daemon:
         self._verbs = control.Verbs(
             reading={"status": self._status, **desk.reading()},
             changing={"policy-apply": self._apply, "stop": self._stop, **desk.changing()},
-            hosts=self._enrolled_hosts,
+            trees=self._trees,
         )
 
     async def serve(self) -> None:
@@ -119,7 +123,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        self._remember_trust()
+        self._desk.note_trust("start")
         await self._spawner.start()
         self._launcher.start()
         run = Listener(
@@ -215,21 +219,17 @@ class Daemon:
                 f"{len(self._sessions)} servers run already, the limit of open files allows no more"
             )
 
-    def _enrolled_hosts(self) -> set[int]:
-        """Process ids of the enrolled hosts that are connected; only of processes that still run."""
+    def _trees(self) -> dict[int, str]:
+        """Processes below which nobody may change anything: ours, and enrolled hosts that are connected and alive."""
+        ours = os.getpid()
+        trees = (
+            {} if ours == 1 else {ours: "a server that mcpguard has started"}
+        )  # below process 1 is everybody
         hosts = [session.host for session in self._sessions.values()]
-        return {host.pid for host in hosts if host.recognition.name and host.pid and host.alive()}
-
-    def _remember_trust(self) -> None:
-        """Write down what is trusted at the start; if that falls short of the log, nothing registered will run."""
-        try:
-            self._trust.check()
-            seen = self._trust.store.load().seen
-        except TrustError as error:
-            _log.error("%s", error.sentence())
-            return
-        if seen.trust.version:
-            self._recorder.later([record.trust("start", **seen.record())])
+        for host in hosts:
+            if host.recognition.name and host.pid and host.alive():
+                trees[host.pid] = "a program that an enrolled host has started"
+        return trees
 
     def _trust_changed(self, event: str, seen: Seen) -> None:
         self._recorder.append([record.trust(event, **seen.record())], durable=True)
@@ -293,6 +293,12 @@ class Daemon:
             elif session.abandoned():
                 session.end("", now=True)
         self._looked = now if look else self._looked
+        if now - self._judged > _JUDGE_SECONDS:
+            self._judged = now
+            self._desk.end_refused()
+        if now - self._noted > _NOTE_SECONDS:
+            self._noted = now
+            self._desk.note_trust("still")
         if self._idle and not self._tasks and now - self._busy_until > self._idle:
             _log.info("nothing to do for %.0f seconds", self._idle)
             self._stopping.set()

@@ -138,7 +138,9 @@ class Callers:
         Raises:
             PeerError: It lives in another namespace, or is no longer what it was when it was looked at.
         """
-        if stat.S_ISFIFO(os.fstat(stdin).st_mode):  # who holds a pipe is a question to every process: milliseconds
+        if stat.S_ISFIFO(
+            os.fstat(stdin).st_mode
+        ):  # who holds a pipe is a question to every process: milliseconds
             host: Host = await asyncio.to_thread(_held, peer, stdin, stdout, self._kernel)
         else:
             host = _held(peer, stdin, stdout, self._kernel)

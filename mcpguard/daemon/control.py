@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from typing import TypeAlias
 
@@ -39,13 +38,13 @@ class Verbs(msgspec.Struct, frozen=True):
 
     Attributes:
         reading: Verbs that change nothing.
-        changing: Verbs that callers below one of `hosts`, or below this process, may not use.
-        hosts: Gives the process ids of the enrolled hosts that are connected.
+        changing: Verbs that callers below one of `trees` may not use.
+        trees: Gives process ids, and the words for whoever is below them.
     """
 
     reading: dict[str, Verb]
     changing: dict[str, Verb]
-    hosts: Callable[[], AbstractSet[int]]
+    trees: Callable[[], Mapping[int, str]]
 
 
 async def answer(sock: socket.socket, verbs: Verbs) -> None:
@@ -77,17 +76,15 @@ async def _answered(
         return control.failure("refused", error.sentence())
 
 
-def require_outside(peer: Peer, hosts: AbstractSet[int]) -> None:
-    """Refuse a caller in the process tree of one of these processes, or of this one.
+def require_outside(peer: Peer, trees: Mapping[int, str]) -> None:
+    """Refuse a caller in the process tree of one of these processes; each with the words for what is below it.
 
     Raises:
         PeerError: It is in one, or that cannot be told.
     """
     for pid in _lineage(peer):
-        if pid in hosts:
-            raise _forbidden("a program that an enrolled host has started may not change this")
-        if pid == os.getpid() != 1:  # below process 1 is everybody
-            raise _forbidden("a server that mcpguard has started may not change this")
+        if pid in trees:
+            raise _forbidden(f"{trees[pid]} may not change this")
 
 
 def _forbidden(message: str) -> PeerError:
@@ -140,9 +137,11 @@ async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
         if verb is None:
             return control.failure("unknown", f"the daemon has no verb {request.verb[:40]!a}")
         if request.verb in verbs.changing:
-            require_outside(peer, verbs.hosts())
+            require_outside(peer, verbs.trees())
         reply = verb(request)
         return control.reply({"ok": True, **(await reply if isawaitable(reply) else reply)})
+    except PeerError as error:
+        return control.failure("refused", error.sentence())
     except ConfigError as error:
         return control.failure("config", error.sentence())
     except TrustError as error:

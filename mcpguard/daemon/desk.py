@@ -12,7 +12,9 @@ Decided:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from typing import Final
 
 from mcpguard.audit import record
 from mcpguard.daemon.control import Verb
@@ -25,6 +27,8 @@ from mcpguard.errors import TrustError
 from mcpguard.identity.trust import Revocations
 from mcpguard.model import Json, JsonObject
 from mcpguard.protocol.control import Request
+
+_log: Final = logging.getLogger("mcpguard")
 
 
 class Desk:
@@ -113,11 +117,32 @@ class Desk:
             How many.
         """
         ended = 0
+        faults: dict[tuple[str, str], str] = {}
         for session in list(self._sessions.values()):
-            if session.registered and (fault := self._fault(session.server, session.registered)):
-                session.end(fault, now=True)
+            if session.registered is None:
+                continue
+            running = session.server, session.registered.verified.digest
+            if running not in faults:
+                faults[running] = self._fault(session.server, session.registered)
+            if faults[running]:
+                session.end(faults[running], now=True)
                 ended += 1
         return ended
+
+    def note_trust(self, event: str) -> None:
+        """Write down what is trusted, so that the newest segments of the log have it; `start` or `still`.
+
+        While the files fall short of the log nothing is written, and nothing registered runs.
+        """
+        try:
+            self._trust.check()
+            seen = self._trust.store.load().seen
+        except TrustError as error:
+            _log.error("%s", error.sentence())
+            return
+        if seen.trust.version:
+            self._recorder.later([record.trust(event, **seen.record())])
+            self._trust.remember(seen)
 
     def _fault(self, name: str, running: Registered) -> str:
         """Why a server may no longer run, by the manifest in force and by the one that it was started with."""
@@ -153,8 +178,9 @@ class Desk:
 
     def _note(self, event: str, **members: Json) -> None:
         """Record a change with the rollback state, on stable storage."""
-        state = self._trust.store.load().seen.record()
-        self._recorder.append([record.trust(event, **members, **state)], durable=True)
+        seen = self._trust.store.load().seen
+        self._recorder.append([record.trust(event, **members, **seen.record())], durable=True)
+        self._trust.remember(seen)
 
 
 def _revoked(running: Registered, revocations: Revocations) -> str:

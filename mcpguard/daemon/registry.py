@@ -20,7 +20,8 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -128,7 +129,8 @@ class Registry:
         data = self._store.manifest(name)
         if data is None:
             raise TrustError(f"no server is registered as {name[:80]!a}", hint="see: mcpguard server list")
-        verified, stale = self._verify(data)
+        with _about(name, f"mcpguard server show {name}"):
+            verified, stale = self._verify(data)
         now = self._clock()
         seen = self._trust.load().seen.manifests.get(verified.manifest.name, Mark())
         if seen != Mark(verified.manifest.version, verified.digest):
@@ -184,7 +186,8 @@ class Registry:
         """
         check_name(name)
         data = text.encode()
-        verified, _ = self._verify(data)
+        with _about(name, "mcpguard trust show"):
+            verified, _ = self._verify(data)
         manifest = verified.manifest
         _check_names(name, manifest)
         self._check_command(name, manifest)
@@ -305,19 +308,27 @@ class Registry:
     def _check_command(self, name: str, manifest: Manifest) -> None:
         """Refuse a second registration of one command: a start could not tell which is meant."""
         for other in self._store.names():
-            data = self._store.manifest(other) if other != name else None
-            if data is not None and self._parsed(other, data).launch.host_argv == manifest.launch.host_argv:
+            if other != name and self._command(other) == manifest.launch.host_argv:
                 raise TrustError(
                     f"this command is registered as {other!a} already",
                     hint=f"mcpguard server remove {other}, or give the host another command",
                 )
+
+    def _command(self, name: str) -> tuple[str, ...]:
+        """The command that a server is registered for; empty if that cannot be read, which is said when it starts."""
+        try:
+            data = self._store.manifest(name)
+            return self._parsed(name, data).launch.host_argv if data is not None else ()
+        except TrustError:
+            return ()
 
     def _parsed(self, name: str, data: bytes) -> Manifest:
         """What an envelope says, believed or not."""
         known = self._read.get(name)
         mark = digest(data)
         if known is None or known[0] != mark:
-            known = self._read[name] = (mark, parse_manifest(parse_envelope(data).payload))
+            with _about(name, f"mcpguard server remove {name}"):
+                known = self._read[name] = (mark, parse_manifest(parse_envelope(data).payload))
         return known[1]
 
     def _withdrawn(self, name: str) -> dict[tuple[str, str], str]:
@@ -326,6 +337,19 @@ class Registry:
             for each in self._store.observed(name).seen
             if each.kind in KINDS
         }
+
+
+@contextmanager
+def _about(name: str, command: str) -> Iterator[None]:
+    """Say in an error which server it is about, and what to type next if nothing else does."""
+    try:
+        yield
+    except TrustError as error:
+        message = error.message if name in error.message else f"the server {name!a}: {error.message}"
+        hint = (
+            error.hint if "mcpguard " in error.hint else f"{error.hint}; {command}" if error.hint else command
+        )
+        raise TrustError(message, hint=hint) from error
 
 
 def _claimed(data: bytes) -> str:

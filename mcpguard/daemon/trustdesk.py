@@ -31,7 +31,7 @@ class TrustDesk:
 
     Args:
         store: The trust files.
-        remembered: The last rollback state in the audit log; None if it has none.
+        remembered: The last rollback state in the audit log; None if it has none. Later ones take its place.
         changed: Told after each change: `trust`, `trust-restored` or `revocations`, and the state to record.
         clock: Now, in UTC.
     """
@@ -47,6 +47,10 @@ class TrustDesk:
         self._remembered = remembered
         self._changed = changed
         self._clock = clock
+
+    def remember(self, seen: Seen) -> None:
+        """Compare the files with this state from now on: it is in the audit log."""
+        self._remembered = seen
 
     def check(self) -> None:
         """Refuse to go on from files that fall short of the audit log; call before anything is verified with them.
@@ -80,7 +84,6 @@ class TrustDesk:
         data, now = _envelope(request), self._clock()
         if request.name == _RESTORE:
             version = self.store.restore(data, now, self._remembered).version
-            self._remembered = None
             return self._told("trust-restored", version)
         if request.name:
             raise TrustError(f"trust-put has no way {request.name[:40]!a}", hint="mcpguard trust --help")
@@ -101,6 +104,7 @@ class TrustDesk:
     def _told(self, event: str, version: int) -> JsonObject:
         seen = self.store.load().seen
         self._changed(event, seen)
+        self.remember(seen)
         return {"version": version, "seen": msgspec.to_builtins(seen)}
 
     def _check(self, seen: Seen) -> None:

@@ -13,7 +13,17 @@ from mcpguard.model import Side
 class Outbox:
     """Lines and record bodies of one event. Lines carry their LF."""
 
-    __slots__ = ("closing", "durable", "guarded", "later", "noticed", "recheck", "records", "to_host", "to_server")
+    __slots__ = (
+        "closing",
+        "durable",
+        "guarded",
+        "later",
+        "noticed",
+        "recheck",
+        "records",
+        "to_host",
+        "to_server",
+    )
 
     def __init__(self) -> None:
         self.to_host: list[bytes] = []

@@ -70,8 +70,7 @@ class HostsFile:
             private_directory(self.directory)
             directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                if old:
-                    _write(directory, _PREVIOUS, encode(old))
+                _write(directory, _PREVIOUS, encode(old))  # also an empty one: it says that there was a list
                 _write(directory, _LIST, data)
             finally:
                 os.close(directory)

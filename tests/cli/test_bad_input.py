@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mcpguard.daemon.app import take_lock
 from tests.lifecycle.stage import MCPGUARD, PYTHON, Host, House, alive, house, until
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}}
@@ -81,7 +82,9 @@ def test_working_directory_with_strange_bytes_is_where_the_server_runs(place: Ho
 
 
 def test_name_of_a_server_that_is_not_registered(place: House) -> None:
-    refused(place.host("files"), 125, "no server is registered as 'files': register it: mcpguard server add files")
+    refused(
+        place.host("files"), 125, "no server is registered as 'files': register it: mcpguard server add files"
+    )
 
 
 @pytest.mark.parametrize(
@@ -288,11 +291,13 @@ def test_something_else_listens_in_the_place_of_the_daemon(place: House, tmp_pat
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "run.sock"))
         listener.listen()
+        lock = take_lock(tmp_path)  # it holds even that
         for said, words in ((b"220 ready\n", "is not the mcpguard daemon"), (b"", "does not answer")):
             answering = threading.Thread(target=answer, args=(listener, said, 3 if not said else 1))
             answering.start()
             refused(place.host("--", "true", env={"MCPGUARD_RUNTIME_DIR": str(tmp_path)}), 125, words)
             answering.join()
+        os.close(lock)
 
 
 def answer(listener: socket.socket, said: bytes, times: int) -> None:
@@ -307,17 +312,20 @@ def test_daemon_of_another_version(place: House, tmp_path: Path, wire: str) -> N
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "run.sock"))
         listener.listen()
+        lock = take_lock(tmp_path)  # it holds even that
         answering = threading.Thread(target=answer, args=(listener, f"mcpguard {wire} abc\n".encode(), 1))
         answering.start()
         host = place.host("--", "true", env={"MCPGUARD_RUNTIME_DIR": str(tmp_path)})
         assert "end it with: mcpguard daemon stop" in refused(host, 125, "the running daemon is mcpguard")
         answering.join()
+        os.close(lock)
 
 
 def test_daemon_that_goes_away_in_the_handshake(place: House, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "run.sock"))
         listener.listen()
+        lock = take_lock(tmp_path)  # it holds even that
         words = subprocess.run(
             [*MCPGUARD, "version"], capture_output=True, text=True, check=True
         ).stdout.split()
@@ -327,6 +335,7 @@ def test_daemon_that_goes_away_in_the_handshake(place: House, tmp_path: Path) ->
         host = place.host("--", "true", env={"MCPGUARD_RUNTIME_DIR": str(tmp_path)})
         refused(host, 125, "the mcpguard daemon went away before the server was started")
         answering.join()
+        os.close(lock)
 
 
 # --- the host's own descriptors -------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,8 +160,8 @@ SAYS: dict[str, tuple[Callable[[Registered], object], str]] = {
 }
 
 
-NEXT = ("mcpguard ", "from its publisher", "who signed it", "whoever signed it", "wait", "chmod", "look at")
-"""What a person is told to do: a command, or to turn to somebody."""
+NEXT = ("mcpguard ", "chmod", "look at")
+"""What a person is told to type, or where to look."""
 
 
 @pytest.mark.parametrize("case", SAYS)
@@ -291,6 +292,15 @@ def test_67_host_gives_another_command_under_a_registered_name(server: Registere
     assert not marker.exists()
 
 
+def test_67_socket_in_the_place_of_a_registered_command_is_refused(server: Registered) -> None:
+    """Else a configuration that says `--connect` would serve anything under a verified name."""
+    server.launch(host_argv=("files",))
+    server.registered()
+    host = server.run("--connect", "files", cwd=server.home)
+    refused(server, host, "the host gives a socket")
+    refused(server, server.run("--name", server.name, "--connect", "x", cwd=server.home), "another command")
+
+
 def swap(server: Registered) -> None:
     target = server.home / "program"
     good = server.home / "good"
@@ -358,6 +368,16 @@ def test_file_that_somebody_writes_to(server: Registered) -> None:
     with server.script.open("r+b"):
         refused(server, server.run(), "open for writing")
     server.run().greet()
+
+
+def test_writer_does_not_wait_for_a_session_to_end(server: Registered) -> None:
+    """The lease on an executable is given up while a server runs that was started from it."""
+    program = native(server)  # it becomes another program, so that only the lease keeps writers away
+    server.registered()
+    host = server.run().greet()
+    code = "import os, sys; os.close(os.open(sys.argv[1], os.O_WRONLY))"
+    subprocess.run([PYTHON, "-I", "-c", code, program], check=True, timeout=10)
+    assert "result" in host.call("read_file")
 
 
 def in_tree(server: Registered) -> Path:
@@ -536,7 +556,7 @@ def test_damaged_trust_files_refuse_and_say_how_to_restore(land: Land, server: R
         damaged(land, server, change, "are damaged, ", starts)
 
 
-def test_77_state_that_went_back_is_found(shore: Land) -> None:
+def test_77_state_that_went_back_is_found_while_the_daemon_runs_and_after(shore: Land) -> None:
     """An old manifest with a valid signature does not come back by way of the state that knows of the new one."""
     server = shore.server().registered()
     old, state = server.file("manifest.json").read_bytes(), shore.state / "trust" / "seen.json"
@@ -546,6 +566,7 @@ def test_77_state_that_went_back_is_found(shore: Land) -> None:
     server.file("manifest.json").write_bytes(old)
     refused(server, server.run(), "is older than 2")
     state.write_bytes(before)  # ... lowered
+    refused(server, server.run(), "state went back")
     shore.again()
     sentence = refused(server, server.run(), "state went back")
     assert "mcpguard trust restore" in sentence

@@ -36,7 +36,14 @@ def test_nobody_was_ever_enrolled(store):
 def test_what_is_saved_is_loaded(store):
     store.save([B, A])
     assert store.load() == (A, B)
-    assert contents(store) == {"enrolled.json": encode([A, B])}
+    assert contents(store) == {"enrolled.json": encode([A, B]), "enrolled.json.previous": encode([])}
+
+
+def test_the_first_list_does_not_vanish_silently_either(store):
+    store.save([A])
+    (store.directory / "enrolled.json").unlink()
+    with pytest.raises(TrustError, match="there was one before"):
+        store.load()
 
 
 def test_the_list_before_is_kept(store):
@@ -109,12 +116,12 @@ def test_damage_is_an_error_and_its_hint_restores(store, damage):
     assert store.load() == (A,)
 
 
-def test_damage_of_the_first_list_says_how_to_begin_anew(store):
+def test_damage_of_the_first_list_says_how_to_go_back_to_none(store):
     store.save([A])
     emptied(store.directory / "enrolled.json")
     with pytest.raises(TrustError) as caught:
         store.load()
-    assert "enrol the hosts again" in caught.value.hint
+    assert "restore the list before" in caught.value.hint
     subprocess.run(caught.value.hint.rpartition(": ")[2], shell=True, check=True)
     assert store.load() == ()
 
