@@ -3,13 +3,15 @@
 The rooms, and what each may know (imports point down)::
 
     cli        verbs for people, and the shim that hosts start                      I/O
-    daemon     the only asyncio: listener, session, streams, upstream, control      I/O
+    daemon     the only asyncio: listener, admission, session, spawn, desks         I/O
     gate       the reference monitor: Gate.handle(event) -> [commands]              pure
     system     kernel and disk; each file one question                              I/O
     protocol   MCP on the wire: framing, strict JSON, methods by era                pure
     policy     rules in, decisions out                                              pure
     audit      records and their chain                                              pure
-    identity   facts about a peer, and the name of what it runs                     pure
+    identity   who calls: facts, grades, enrolled hosts; what runs: signatures,
+               manifests, whose signatures count, digests of definitions           pure
+    hosts      what is known of agent hosts, as data                                pure
     credentials  which part of an environment a server may see                      pure
     model      values that several rooms speak
     errors, limits

@@ -1,1 +1,1 @@
-"""Facts about a peer, as values. Pure; `system` asks the kernel."""
+"""Who calls and what runs, as values: facts, grades, signatures, manifests, trust. Pure; `system` asks the kernel."""
