@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 from pathlib import Path
 
 from mcpguard.errors import PeerError
 
 _OTHERS_WRITE = 0o022
+_NEW = ".new"
 
 
 def private_directory(path: Path) -> Path:
@@ -51,6 +53,46 @@ def _check_above(path: Path) -> None:
 def _user_private(info: os.stat_result) -> bool:
     """Group-writable for a group that carries our own id alone, as umask 002 systems make home directories."""
     return not info.st_mode & 0o002 and info.st_gid == os.getegid() == os.geteuid()
+
+
+def open_entry(directory: int, name: str) -> int | None:
+    """A file of an open directory, for reading: never through a link, and no pipe stalls us. None: there is none."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+
+
+def intruder(info: os.stat_result) -> str:
+    """Who besides us and root could have written this, as the end of a sentence; empty if nobody."""
+    if info.st_uid not in (0, os.geteuid()):
+        return f"belongs to uid {info.st_uid}"
+    if info.st_mode & _OTHERS_WRITE:
+        return f"is writable by others (mode {stat.S_IMODE(info.st_mode):04o})"
+    return ""
+
+
+def repair(place: Path, info: os.stat_result) -> str:
+    """The command that makes a file ours alone, for a person who has looked at it."""
+    command = "chmod go-w" if info.st_uid in (0, os.geteuid()) else f"chown {os.geteuid()}"
+    return f"{command} {shlex.quote(str(place))}"
+
+
+def replace_file(directory: int, name: str, data: bytes) -> None:
+    """Replace one file of an open directory: the old bytes or the new ones, whatever happens; 0600, and on the disk.
+
+    Order: the directory is locked, since what is being written has one name there.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(_NEW, flags, 0o600, dir_fd=directory)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
+        os.fchmod(descriptor, 0o600)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(_NEW, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
 
 
 def private_socket_path(path: Path) -> None:

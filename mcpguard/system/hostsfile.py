@@ -23,11 +23,10 @@ from typing import Final
 from mcpguard import limits
 from mcpguard.errors import PeerError, TrustError
 from mcpguard.identity.enrolment import Enrolled, decode, encode
-from mcpguard.system.files import private_directory
+from mcpguard.system.files import intruder, open_entry, private_directory, repair, replace_file
 
 _LIST: Final = "enrolled.json"
 _PREVIOUS: Final = "enrolled.json.previous"
-_NEW: Final = ".new"
 
 
 class HostsFile:
@@ -70,8 +69,10 @@ class HostsFile:
             private_directory(self.directory)
             directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                _write(directory, _PREVIOUS, encode(old))  # also an empty one: it says that there was a list
-                _write(directory, _LIST, data)
+                replace_file(
+                    directory, _PREVIOUS, encode(old)
+                )  # also an empty one: it says that there was a list
+                replace_file(directory, _LIST, data)
             finally:
                 os.close(directory)
         except OSError as error:
@@ -92,10 +93,8 @@ class HostsFile:
             raise self._damaged(error.message, directory) from error
 
     def _read(self, directory: int, name: str) -> bytes | None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            descriptor = os.open(name, flags, dir_fd=directory)
-        except FileNotFoundError:
+        descriptor = open_entry(directory, name)
+        if descriptor is None:
             return None
         with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
             facts = os.fstat(descriptor)
@@ -105,16 +104,8 @@ class HostsFile:
             return file.read(limits.ENROLLED_BYTES + 1)
 
     def _refuse_strangers(self, facts: os.stat_result, place: Path) -> None:
-        if facts.st_uid not in (0, os.geteuid()):
-            raise TrustError(
-                f"{place} belongs to uid {facts.st_uid}",
-                hint="look at who changed it, then enrol the hosts again: mcpguard host trust",
-            )
-        if facts.st_mode & 0o022:
-            raise TrustError(
-                f"{place} is writable by others (mode {stat.S_IMODE(facts.st_mode):04o})",
-                hint=f"read it, then: chmod go-w {shlex.quote(str(place))}",
-            )
+        if who := intruder(facts):
+            raise TrustError(f"{place} {who}", hint=f"read it, then: {repair(place, facts)}")
 
     def _has_previous(self, directory: int) -> bool:
         try:
@@ -138,16 +129,3 @@ class HostsFile:
             f"the enrolled hosts in {self.directory} cannot be {verb}: {reason}",
             hint="see: mcpguard daemon logs",
         )
-
-
-def _write(directory: int, name: str, data: bytes) -> None:
-    """Replace one file: the old bytes or the new ones, whatever happens."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(_NEW, flags, 0o600, dir_fd=directory)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
-        os.fchmod(descriptor, 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(_NEW, name, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)

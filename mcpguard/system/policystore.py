@@ -31,12 +31,11 @@ from mcpguard import limits
 from mcpguard.errors import ConfigError, PeerError
 from mcpguard.policy.document import digest, parse
 from mcpguard.policy.rules import RuleSet
-from mcpguard.system.files import private_directory
+from mcpguard.system.files import open_entry, private_directory, replace_file
 
 _ACTIVE: Final = "active.toml"
 _STATE: Final = "active.json"
 _PREVIOUS: Final = "previous.toml"
-_NEW: Final = ".new"
 
 
 class Applied(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,9 +99,9 @@ class PolicyStore:
             with self._locked(fcntl.LOCK_EX) as directory:
                 old = self._stored(directory)
                 if old is not None and old != data:
-                    _write(directory, _PREVIOUS, old)
-                _write(directory, _ACTIVE, data)
-                _write(directory, _STATE, msgspec.json.encode(state) + b"\n")
+                    replace_file(directory, _PREVIOUS, old)
+                replace_file(directory, _ACTIVE, data)
+                replace_file(directory, _STATE, msgspec.json.encode(state) + b"\n")
         except OSError as error:
             raise self._unusable("written", error) from error
         except PeerError as error:
@@ -147,11 +146,8 @@ class PolicyStore:
         return active
 
     def _read(self, directory: int, name: str) -> bytes | None:
-        try:
-            descriptor = os.open(
-                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
-            )
-        except FileNotFoundError:
+        descriptor = open_entry(directory, name)
+        if descriptor is None:
             return None
         with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
             facts = os.fstat(descriptor)
@@ -180,16 +176,3 @@ class PolicyStore:
     def _unusable(self, verb: str, error: OSError) -> ConfigError:
         reason = (error.strerror or str(error)).lower()
         return ConfigError(f"the applied policy cannot be {verb}: {reason}", file=str(self.directory))
-
-
-def _write(directory: int, name: str, data: bytes) -> None:
-    """Replace one file: the old bytes or the new ones, whatever happens. Order: the directory is locked."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(_NEW, flags, 0o600, dir_fd=directory)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
-        os.fchmod(descriptor, 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(_NEW, name, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)

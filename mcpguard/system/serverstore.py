@@ -40,7 +40,7 @@ from mcpguard.identity.described import (
     parse_observed,
 )
 from mcpguard.identity.manifest import Manifest
-from mcpguard.system.files import private_directory
+from mcpguard.system.files import intruder, open_entry, private_directory, repair, replace_file
 
 MANIFEST: Final = "manifest.json"
 DEFINITIONS: Final = "definitions.json"
@@ -48,7 +48,6 @@ OBSERVED: Final = "observed.json"
 REMOVED: Final = ".removed"
 
 _NEXT: Final = DEFINITIONS + ".next"
-_NEW: Final = ".new"
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{limits.SERVER_NAME_CHARS - 1}}}")
 _FILE_BYTES: Final = limits.DEFINITIONS_BYTES + 1
 
@@ -160,8 +159,8 @@ class ServerStore:
             private_directory(self.directory)
             private_directory(self.directory / name)
             with self._locked(fcntl.LOCK_EX) as directory, self._server(directory, name) as server:
-                _write(server, _NEXT, described)
-                _write(server, MANIFEST, envelope)
+                replace_file(server, _NEXT, described)
+                replace_file(server, MANIFEST, envelope)
                 os.rename(_NEXT, DEFINITIONS, src_dir_fd=server, dst_dir_fd=server)
                 os.fsync(server)
                 os.fsync(directory)
@@ -217,7 +216,7 @@ class ServerStore:
     def _change(self, name: str, observed: Observed) -> None:
         try:
             with self._locked(fcntl.LOCK_EX) as directory, self._server(directory, name) as server:
-                _write(server, OBSERVED, msgspec.json.encode(observed, enc_hook=float))
+                replace_file(server, OBSERVED, msgspec.json.encode(observed, enc_hook=float))
         except FileNotFoundError:
             return  # it was removed meanwhile
         except OSError as error:
@@ -256,10 +255,8 @@ class ServerStore:
             os.close(server)
 
     def _read(self, server: int, name: str, file: str, most: int) -> bytes | None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            descriptor = os.open(file, flags, dir_fd=server)
-        except FileNotFoundError:
+        descriptor = open_entry(server, file)
+        if descriptor is None:
             return None
         with open(descriptor, "rb") as stream:  # noqa: PTH123 (a descriptor, not a path)
             facts = os.fstat(descriptor)
@@ -272,10 +269,8 @@ class ServerStore:
         return data
 
     def _refuse_strangers(self, facts: os.stat_result, place: Path) -> None:
-        if facts.st_uid not in (0, os.geteuid()):
-            raise TrustError(f"{place} belongs to another user (uid {facts.st_uid})", hint="remove it")
-        if facts.st_mode & 0o022:
-            raise TrustError(f"{place} is writable by others", hint=f"chmod go-w {place}")
+        if who := intruder(facts):
+            raise TrustError(f"{place} {who}", hint=f"read it, then: {repair(place, facts)}")
 
     def _damaged(self, name: str, what: str, hint: str = "") -> TrustError:
         again = (
@@ -288,16 +283,3 @@ class ServerStore:
         return TrustError(
             f"the registered servers cannot be {verb}: {reason}", hint=f"look at {self.directory}"
         )
-
-
-def _write(directory: int, name: str, data: bytes) -> None:
-    """Replace one file: the old bytes or the new ones, whatever happens. Order: the store is locked."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(_NEW, flags, 0o600, dir_fd=directory)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
-        os.fchmod(descriptor, 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(_NEW, name, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)

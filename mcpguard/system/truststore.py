@@ -51,12 +51,11 @@ from mcpguard.identity.trust import (
     stored_trust,
 )
 from mcpguard.model import JsonObject
-from mcpguard.system.files import private_directory
+from mcpguard.system.files import intruder, open_entry, private_directory, repair, replace_file
 
 _TRUST: Final = "trust.json"
 _REVOCATIONS: Final = "revocations.json"
 _SEEN: Final = "seen.json"
-_NEW: Final = ".new"
 _FILE_BYTES: Final = 1 * limits.MIB
 _CLOCK_SECONDS: Final = 60.0
 _RECORD_BYTES: Final = 12 * limits.KIB
@@ -281,7 +280,7 @@ class TrustStore:
             if before != after:
                 check_clock(now, seen.floor)
                 seen = _advanced(seen, now, manifests={**seen.manifests, name: after})
-                _write(directory, _SEEN, _encoded(seen))
+                replace_file(directory, _SEEN, _encoded(seen))
             return seen
 
     def note_clock(self, now: dt.datetime, signed: dt.datetime | None = None) -> Seen:
@@ -298,7 +297,7 @@ class TrustStore:
             return seen
         with self._changing() as directory:
             seen = _advanced(self._state(directory).held.seen, newest)
-            _write(directory, _SEEN, _encoded(seen))
+            replace_file(directory, _SEEN, _encoded(seen))
             return seen
 
     # --- reading ----------------------------------------------------------------------------------------
@@ -393,17 +392,14 @@ class TrustStore:
         )
 
     def _read(self, directory: int, name: str) -> bytes | None:
-        try:
-            descriptor = os.open(
-                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
-            )
-        except FileNotFoundError:
+        descriptor = open_entry(directory, name)
+        if descriptor is None:
             return None
         with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 raise self._damaged(f"{name} is not a regular file")
-            _refuse_strangers(facts, str(self.directory / name))
+            _refuse_strangers(facts, self.directory / name)
             return file.read(_FILE_BYTES)
 
     # --- writing ----------------------------------------------------------------------------------------
@@ -424,7 +420,7 @@ class TrustStore:
     def _locked(self, how: int) -> Iterator[int]:
         directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _refuse_strangers(os.fstat(directory), str(self.directory))
+            _refuse_strangers(os.fstat(directory), self.directory)
             fcntl.flock(directory, how)
             yield directory
         finally:
@@ -439,10 +435,10 @@ class TrustStore:
         before = self._committed(directory, name, was)
         if before and before != self._read(directory, name):
             os.rename(following, name, src_dir_fd=directory, dst_dir_fd=directory)
-        _write(directory, following, data)
-        _write(directory, _SEEN, _encoded(seen))
+        replace_file(directory, following, data)
+        replace_file(directory, _SEEN, _encoded(seen))
         if before and before != data:
-            _write(directory, f"{name}.previous", before)
+            replace_file(directory, f"{name}.previous", before)
         os.rename(following, name, src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)
 
@@ -510,28 +506,10 @@ def _moment(text: str) -> dt.datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-def _refuse_strangers(facts: os.stat_result, place: str) -> None:
-    if facts.st_uid not in (0, os.geteuid()):
-        raise TrustError(f"{place} belongs to uid {facts.st_uid}", hint="it must be yours or root's")
-    if facts.st_mode & 0o022:
-        raise TrustError(
-            f"others may write to {place} (mode {stat.S_IMODE(facts.st_mode):04o})",
-            hint=f"chmod go-w {place}",
-        )
+def _refuse_strangers(facts: os.stat_result, place: Path) -> None:
+    if who := intruder(facts):
+        raise TrustError(f"{place} {who}", hint=f"look at it, then: {repair(place, facts)}")
 
 
 def _encoded(seen: Seen) -> bytes:
     return msgspec.json.format(msgspec.json.encode(seen), indent=2) + b"\n"
-
-
-def _write(directory: int, name: str, data: bytes) -> None:
-    """Replace one file: the old bytes or the new ones, whatever happens. Order: the directory is locked."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(_NEW, flags, 0o600, dir_fd=directory)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
-        os.fchmod(descriptor, 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(_NEW, name, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)

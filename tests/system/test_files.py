@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from mcpguard.errors import PeerError
-from mcpguard.system.files import private_directory, private_socket_path
+from mcpguard.system.files import (
+    intruder,
+    open_entry,
+    private_directory,
+    private_socket_path,
+    repair,
+    replace_file,
+)
 
 
 def mode(path: Path) -> int:
@@ -131,3 +138,60 @@ def test_socket_of_another_user_is_not_removed(tmp_path: Path) -> None:
     with pytest.raises(PeerError, match="is not a socket of ours"):
         private_socket_path(tmp_path / "s")
     assert (tmp_path / "s").exists()
+
+
+def test_replaced_file_is_whole_and_private(tmp_path):
+    directory = os.open(tmp_path, os.O_RDONLY)
+    before = os.umask(0)
+    try:
+        replace_file(directory, "a", b"one")
+        replace_file(directory, "a", b"two")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").read_bytes() == b"two"
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    os.close(directory)
+
+
+def test_replacing_follows_no_link_that_was_laid_for_it(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / ".new").symlink_to(victim)
+    directory = os.open(folder, os.O_RDONLY)
+    with pytest.raises(OSError):
+        replace_file(directory, "a", b"one")
+    assert victim.read_bytes() == b"precious"
+    os.close(directory)
+
+
+def test_entry_is_opened_without_links_and_without_waiting(tmp_path):
+    directory = os.open(tmp_path, os.O_RDONLY)
+    assert open_entry(directory, "absent") is None
+    (tmp_path / "there").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("there")
+    os.mkfifo(tmp_path / "pipe")
+    found = [open_entry(directory, "there"), open_entry(directory, "pipe")]
+    assert os.read(found[0], 9) == b"x"
+    with pytest.raises(OSError):
+        open_entry(directory, "link")
+    for fd in (directory, *found):
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("uid", "mode", "said", "command"),
+    [
+        (os.geteuid(), 0o600, "", "chmod go-w '/a b'"),
+        (0, 0o644, "", "chmod go-w '/a b'"),
+        (12345, 0o600, "belongs to uid 12345", f"chown {os.geteuid()} '/a b'"),
+        (os.geteuid(), 0o620, "is writable by others (mode 0620)", "chmod go-w '/a b'"),
+        (os.geteuid(), 0o602, "is writable by others (mode 0602)", "chmod go-w '/a b'"),
+    ],
+)
+def test_who_could_have_written_it(uid, mode, said, command):
+    info = os.stat_result((mode, 1, 1, 1, uid, 0, 0, 0, 0, 0))
+    assert intruder(info) == said
+    assert repair(Path("/a b"), info) == command
