@@ -508,7 +508,7 @@ def _moment(text: str) -> dt.datetime | None:
 
 def _refuse_strangers(facts: os.stat_result, place: Path) -> None:
     if who := intruder(facts):
-        raise TrustError(f"{place} {who}", hint=f"look at it, then: {repair(place, facts)}")
+        raise TrustError(f"{place} {who}", hint=repair(place, facts))
 
 
 def _encoded(seen: Seen) -> bytes:
