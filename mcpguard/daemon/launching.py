@@ -109,10 +109,10 @@ class Launcher:
         return await loop.run_in_executor(self._thread, self._prepare, manifest, hello)
 
     async def close(self) -> None:
-        """Give up everything."""
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGIO)
+        """Give up everything. The signal is handled until no lease is left, as nobody else would bear it."""
         self._thread.submit(self._shelf.close)
         self._thread.shutdown()
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGIO)
 
     def _prepare(self, manifest: Manifest, hello: Hello) -> Launch:
         try:
