@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 SERVER = [sys.executable, "-S", "-E", str(HERE / "echo_server.py")]
 MCPGUARD = str(Path(sys.executable).parent / "mcpguard")
 GUARDED = [MCPGUARD, "run", "--name", "bench", "--"]
+NPM_SERVER = "@modelcontextprotocol/server-everything"
 POLICY = 'version = 1\nmode = "enforce"\n[[rule]]\nid = "bench"\ntools = ["echo"]\neffect = "allow"\n'
 
 
@@ -73,6 +74,26 @@ def register(env: dict[str, str], home: Path) -> None:
     secret.chmod(0o600)
     words = ["server", "add", "bench", "--yes", "--", *SERVER]
     mcpguard(env | {"MCPGUARD_PASSPHRASE_FILE": str(secret)}, *words)
+
+
+def npm_starts(env: dict[str, str], home: Path, rounds: int) -> dict[str, float] | str:
+    """Median milliseconds to the first answer of a server from npm: by npx, and guarded from its pinned tree.
+
+    A sentence where npm, or what it installs from, is not there.
+    """
+    npx = ["npx", "-y", NPM_SERVER, "stdio"]
+    own = env | {"MCPGUARD_PASSPHRASE_FILE": str(home / "passphrase")}
+    for words in (["add", "npm", "--yes", "--", *npx], ["pin", "npm", "--yes"]):
+        done = subprocess.run(
+            [MCPGUARD, "server", *words], env=own, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            return (done.stderr.strip() or "npm is not there").splitlines()[-1]
+    seen: dict[str, list[float]] = {"npx": [], "pinned": []}
+    for _ in range(rounds):
+        seen["npx"].append(load.start(npx, env))
+        seen["pinned"].append(load.start([MCPGUARD, "run", "npm"], env))
+    return {name: statistics.median(values) * 1000 for name, values in seen.items()}
 
 
 def admission(env: dict[str, str]) -> float:
@@ -169,6 +190,15 @@ def report(figures: dict[str, object]) -> list[str]:
     lines.append(
         f"| admission: handshake, attestation, manifest, spawn | {spent:.1f} ms | 10 ms | | {bar(spent, 10, 10)} |"
     )
+    npm = figures["npm"]
+    if isinstance(npm, str):
+        lines.append(f"| start of a server from npm | not measured: {npm} | 1.0 x | | |")
+    else:
+        faster = npm["pinned"] / npm["npx"]
+        lines.append(
+            f"| start of a pinned npm server, guarded and verified | {faster:.2f} x `npx -y` ({npm['pinned']:.0f} ms, "
+            f"npx {npm['npx']:.0f} ms) | 1.0 x | | {bar(faster, 1, 1)} |"
+        )
     m = figures["memory"]
     lines.append(f"| PSS of the daemon | {m['daemon']:.1f} MiB | 40 MiB | | {bar(m['daemon'], 40, 40)} |")
     lines.append(f"| PSS of a shim | {m['shim']:.2f} MiB | | | |")
@@ -196,6 +226,7 @@ def main() -> None:
         env = {
             **os.environ,
             "HOME": name,
+            "NPM_CONFIG_USERCONFIG": os.environ.get("NPM_CONFIG_USERCONFIG", str(Path.home() / ".npmrc")),
             "MCPGUARD_RUNTIME_DIR": f"{name}/run",
             "MCPGUARD_STATE_DIR": f"{name}/state",
         }
@@ -208,6 +239,7 @@ def main() -> None:
             figures: dict[str, object] = {
                 "start": starts(env, options.rounds * 4),
                 "admission": admission(env),
+                "npm": npm_starts(env, Path(name), options.rounds),
                 "pipes": throughput(env, options.rounds, pairs=False),
                 "socketpairs": throughput(env, options.rounds, pairs=True),
                 "memory": memory(env, options.sessions),
