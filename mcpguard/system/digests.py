@@ -38,7 +38,7 @@ PER_SECOND: Final = 0.5
 """Files that one user may have read in the long run, each second."""
 REMEMBERED: Final = 256
 _USERS: Final = 1024
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 18
 _OTHERS_WRITE: Final = 0o022
 
 

@@ -35,7 +35,7 @@ import msgspec
 from mcpguard import limits
 from mcpguard.errors import TrustError
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 18
 _SEALS: Final = 0x1 | 0x2 | 0x4 | 0x8
 """F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE (linux/fcntl.h)."""
 _ADD_SEALS: Final = 1033

@@ -47,7 +47,7 @@ _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _SPECIAL: Final = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 18
 
 
 class TreeDigest(msgspec.Struct, frozen=True):
