@@ -24,4 +24,4 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):
         return False
     wanted = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: _LARGE_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES}
-    return all([mallopt(option, value) for option, value in wanted.items()])
+    return sum(bool(mallopt(option, value)) for option, value in wanted.items()) == len(wanted)

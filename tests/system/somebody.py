@@ -10,7 +10,11 @@ _PR_SET_DUMPABLE = 4
 
 
 def become_somebody() -> None:
-    """Be an ordinary user from now on, and as open to others as a program that this user has started."""
+    """Be an ordinary user from now on, and as open to others as a program that this user has started.
+
+    Order: what is not imported by now may be out of this user's reach.
+    """
+    warden.prctl(_PR_SET_DUMPABLE, 1)
     os.setgroups([])
     os.setresgid(SOMEBODY, SOMEBODY, SOMEBODY)
     os.setresuid(SOMEBODY, SOMEBODY, SOMEBODY)
