@@ -21,8 +21,10 @@ OBSERVE: Final = Decision(
 )
 """The decision on every tool and on every gated method."""
 
-OBSERVE_RULES: Final = RuleSet(file="built in", digest="built-in", mode=Mode.OBSERVE, neutralise=False)
-"""The policy as a value: no rules, observing, text as it is."""
+OBSERVE_RULES: Final = RuleSet(
+    file="built in", digest="built-in", mode=Mode.OBSERVE, neutralise=False, unpinned=True
+)
+"""The policy as a value: no rules, observing, text as it is, every server may run."""
 
 
 def observe_snapshot(server: str) -> Snapshot:

@@ -9,6 +9,7 @@ from mcpguard.model import Verdict
 from mcpguard.policy.rules import Rule, RuleSet
 
 _NAMED: Final = 20
+_REFUSED: Final = "servers without a manifest no longer start; register them: mcpguard server add"
 
 
 def describe(old: RuleSet, new: RuleSet) -> list[str]:
@@ -22,7 +23,8 @@ def describe(old: RuleSet, new: RuleSet) -> list[str]:
     if old.neutralise is not new.neutralise:
         lines.append(f"text: {_text(old)} -> {_text(new)}")
     if old.unpinned is not new.unpinned:
-        lines.append(f"unpinned: {unpinned_word(old)} -> {unpinned_word(new)}")
+        meaning = "" if new.unpinned else f" ({_REFUSED})"
+        lines.append(f"unpinned: {unpinned_word(old)} -> {unpinned_word(new)}{meaning}")
     if old.on_update != new.on_update:
         lines.append(f"on_update: {old.on_update} -> {new.on_update}")
     if old.recheck != new.recheck:

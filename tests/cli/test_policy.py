@@ -163,6 +163,7 @@ def test_apply_without_a_daemon_stores_the_policy(desk):
         "first policy: until now everything was let through and recorded",
         "mode: observe -> enforce",
         "text: as-is -> neutralise",
+        "unpinned: allow -> refuse (servers without a manifest no longer start; register them: mcpguard server add)",
         "added: no-secret (deny), read (allow)",
         "no daemon is running; it is in force when one starts",
     ]

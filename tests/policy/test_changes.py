@@ -60,6 +60,7 @@ def test_the_first_policy_is_compared_with_watching():
     assert describe(OBSERVE_RULES, policy(("a", "allow", "x"))) == [
         "mode: observe -> enforce",
         "text: as-is -> neutralise",
+        "unpinned: allow -> refuse (servers without a manifest no longer start; register them: mcpguard server add)",
         "added: a (allow)",
     ]
 
