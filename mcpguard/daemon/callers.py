@@ -13,8 +13,9 @@ import os
 import select
 import stat
 import sys
+import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from mcpguard.daemon.enrolments import Enrolments
 from mcpguard.errors import PeerError
@@ -31,6 +32,11 @@ from mcpguard.system.peercred import Peer
 _UNKNOWN = "?"
 """What an executable is called that we may not know (`identity.facts`)."""
 _DELETED = " (deleted)"
+
+
+_INLINE_SECONDS: Final = 0.005
+"""Who holds a pipe is a question to every process. Where the last answer took longer, a thread asks, so that calls of
+others go on meanwhile; a thread costs a millisecond of its own."""
 
 
 class Host(Protocol):
@@ -131,6 +137,7 @@ class Callers:
         self._enrolments = enrolments
         self._kernel = kernel
         self._digests = Digests(kernel)
+        self._took = 0.0
 
     async def attest(self, peer: Peer, stdin: int, stdout: int, on_update: str) -> Attested:
         """The host behind the stdio that a shim has passed.
@@ -138,12 +145,13 @@ class Callers:
         Raises:
             PeerError: It lives in another namespace, or is no longer what it was when it was looked at.
         """
-        if stat.S_ISFIFO(
-            os.fstat(stdin).st_mode
-        ):  # who holds a pipe is a question to every process: milliseconds
+        began = time.monotonic()
+        if self._took > _INLINE_SECONDS and stat.S_ISFIFO(os.fstat(stdin).st_mode):
             host: Host = await asyncio.to_thread(_held, peer, stdin, stdout, self._kernel)
         else:
             host = _held(peer, stdin, stdout, self._kernel)
+        if host.facts.stdin == "pipe":
+            self._took = time.monotonic() - began
         try:
             facts = host.facts
             if self._worth_hashing(facts):

@@ -130,9 +130,8 @@ class Registry:
         if data is None:
             raise TrustError(f"no server is registered as {name[:80]!a}", hint="see: mcpguard server list")
         with _about(name, f"mcpguard server show {name}"):
-            verified, stale = self._verify(data)
+            verified, seen, stale = self._verify(data, self._parsed(name, data).name)
         now = self._clock()
-        seen = self._trust.load().seen.manifests.get(verified.manifest.name, Mark())
         if seen != Mark(verified.manifest.version, verified.digest):
             self._trust.note_manifest(verified.manifest.name, verified.manifest.version, verified.digest, now)
         self._trust.note_clock(now)
@@ -187,7 +186,7 @@ class Registry:
         check_name(name)
         data = text.encode()
         with _about(name, "mcpguard trust show"):
-            verified, _ = self._verify(data)
+            verified, _, _ = self._verify(data, parse_manifest(parse_envelope(data).payload).name)
         manifest = verified.manifest
         _check_names(name, manifest)
         self._check_command(name, manifest)
@@ -261,19 +260,22 @@ class Registry:
             found["problem"] = error.sentence()
         return found
 
-    def _verify(self, data: bytes) -> tuple[Verified, bool]:
-        """A manifest that may be believed, and whether the revocations are out of date."""
+    def _verify(self, data: bytes, claimed: str) -> tuple[Verified, Mark, bool]:
+        """A manifest that may be believed, what was seen of it before, and whether the revocations are out of date.
+
+        `claimed` is the name in it, to look up which version was seen; believed by nobody yet.
+        """
         self._check()
         held = self._trust.load()
         if held.trust is None:
             raise TrustError("no keys are trusted yet", hint="mcpguard trust init")
         now = self._clock()
-        seen = held.seen.manifests.get(_claimed(data), Mark())
+        seen = held.seen.manifests.get(claimed, Mark())
         verified = verify_manifest(
             data, held.trust, held.revocations, now=now, floor=held.seen.floor,
             seen=seen.version, seen_digest=seen.digest,
         )  # fmt: skip
-        return verified, held.revocations is not None and held.revocations.stale(now)
+        return verified, seen, held.revocations is not None and held.revocations.stale(now)
 
     def _is_registered(self, name: str) -> bool:
         try:
@@ -350,11 +352,6 @@ def _about(name: str, command: str) -> Iterator[None]:
             error.hint if "mcpguard " in error.hint else f"{error.hint}; {command}" if error.hint else command
         )
         raise TrustError(message, hint=hint) from error
-
-
-def _claimed(data: bytes) -> str:
-    """The name that an envelope claims, to look up which version of it was seen; believed by nobody yet."""
-    return parse_manifest(parse_envelope(data).payload).name
 
 
 def _check_names(name: str, manifest: Manifest) -> None:

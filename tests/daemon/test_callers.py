@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -268,3 +269,37 @@ def test_list_that_cannot_be_relied_on_refuses_and_nothing_stays_open(
     (tmp_path / "hosts" / "enrolled.json").write_text("{")
     with arrival(tmp_path, PAIRS_HOST) as here, pytest.raises(TrustError, match="cannot be relied on"):
         attest(enrolments, here)
+
+
+class Crowded(Kernel):
+    """A machine on which the question who holds a pipe takes long."""
+
+    def listdir(self, path: int | str) -> list[str]:
+        if path == "/proc":
+            time.sleep(0.05)
+        return super().listdir(path)
+
+
+def test_a_question_that_takes_long_is_asked_beside_the_calls_of_others(
+    tmp_path: Path, enrolments: Enrolments
+) -> None:
+    with arrival(tmp_path, PYTHON_HOST) as here:
+
+        async def story() -> list[float]:
+            callers = Callers(enrolments, Crowded())
+            stalls = []
+            for _ in range(2):
+                asked = asyncio.get_running_loop().create_task(
+                    callers.attest(here.peer, here.stdin, here.stdout, "ask")
+                )
+                longest = 0.0
+                while not asked.done():
+                    before = time.monotonic()
+                    await asyncio.sleep(0.001)
+                    longest = max(longest, time.monotonic() - before)
+                asked.result().close()
+                stalls.append(longest)
+            return stalls
+
+        first, second = asyncio.run(story())
+        assert first > 0.05 > second  # the first shows what it costs
