@@ -42,7 +42,7 @@ from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
-from mcpguard.system.allocator import keep_freed_memory
+from mcpguard.system.allocator import give_back, keep_freed_memory
 from mcpguard.system.files import private_directory
 from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
@@ -210,6 +210,8 @@ class Daemon:
             for key in self._totals:
                 self._totals[key] += session.status()[key]
             self._busy_until = asyncio.get_running_loop().time()
+            if not self._sessions:
+                give_back()
 
     def _check_room(self) -> None:
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -25,3 +25,12 @@ def keep_freed_memory() -> bool:
         return False
     wanted = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: _LARGE_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES}
     return sum(bool(mallopt(option, value)) for option, value in wanted.items()) == len(wanted)
+
+
+def give_back() -> bool:
+    """Give freed memory back, for when nothing is going on; False where there was none, or the C library cannot."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):
+        return False
+    return bool(trim(0))
