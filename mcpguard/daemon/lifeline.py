@@ -1,6 +1,6 @@
 """The shim's end of a connection: its handshake, the lines to it, and its death.
 
-Source: security reference 2.3: credentials first, then a nonce that only what runs *after* the look can echo, then
+Order: credentials first, then a nonce that only what runs *after* the look can echo, then
 exactly three descriptors with close-on-exec. Each message must be sent by the process that connected.
 """
 

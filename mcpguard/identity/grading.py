@@ -11,7 +11,7 @@ Each grade needs all of those below it, and what it is called after:
   better than its file does.
 
 Rule 1: no grade is worth more than a statement of the kernel. A program of the same user can be made to run anything,
-and its executable can be forged (security reference 2.6): below G4 a grade is evidence against mistakes, other users,
+and its executable can be forged: below G4 a grade is evidence against mistakes, other users,
 sandboxes and shells of agents, never against a determined program of the same user.
 Rule 2: what is not known counts as the worse.
 """

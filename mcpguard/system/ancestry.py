@@ -4,7 +4,7 @@ A parent's id is read, held, and read again: if it is the same, what is held is 
 another ancestor, so that a process can arrange who its parent is; what is above it is evidence for refusing, and for
 allowing only together with what the parent holds (`system.stdioholder`).
 
-Source: systemd, pidref_get_parent; security reference 2.4.
+Source: systemd, pidref_get_parent.
 
 Not here: a user's service manager is listed like any other process: a name by which to recognise it can be borrowed.
 """

@@ -8,7 +8,7 @@ Three ways to be sure of that, tried in this order:
   whether somebody wanted to. What was read then holds for one process that executes the file, and for no other: a
   store through a mapping that is dirty already changes the content, and neither mtime nor ctime.
 
-Source: fcntl(2) F_SETLEASE; Documentation/filesystems/fsverity.rst; security reference 2.7.
+Source: fcntl(2) F_SETLEASE; Documentation/filesystems/fsverity.rst.
 
 Not here: whether the process still runs the file (`system.hostprocess`).
 """

@@ -5,7 +5,7 @@ namespace. The text of that link is shown and matched, never trusted: a file may
 called `claude (deleted)`. Files are opened as places (O_PATH) first: nothing is read from them, and no device or
 pipe is woken.
 
-Source: security reference 2.6 to 2.8; proc_pid_exe(5), proc_pid_mountinfo(5).
+Source: proc_pid_exe(5), proc_pid_mountinfo(5).
 
 Not here: digests (`system.digests`). A file that only root can write may still run anything, if it is a debugger or
 an editor: that it is known by its path and digest is all that is claimed.

@@ -4,11 +4,9 @@ The shim is a courier: it passes the ends of the stdio that the host gave it. Wh
 what the kernel says of that process is the evidence. Whatever cannot be told is left empty and said in a sentence;
 only a process in a namespace of its own is refused.
 
-Source: security reference 2.3 to 2.8.
-
 Not here: what the facts are worth (`identity.grading`). A process that shares its memory with a helper can forge its
-executable before anybody looks, and one that runs as the same user can be made to run anything (security reference
-2.6): the facts are evidence against mistakes, other users, sandboxes and shells of agents, not against a determined
+executable before anybody looks, and one that runs as the same user can be made to run anything: the
+facts are evidence against mistakes, other users, sandboxes and shells of agents, not against a determined
 program of the same user.
 
 Texts of a process are read through its memory, so a hostile process can make the reading slow: `attest_host` may be

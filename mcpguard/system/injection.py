@@ -5,7 +5,7 @@ a runtime load code, options that open a debugger, and code in memory that comes
 there. That what is said to be the executable is not in memory is one, too: so it looks when the link was forged by
 the plain form of PR_SET_MM_MAP. Who forges with care maps the file as well.
 
-Source: security reference 2.6; ld.so(8); node(1); proc_pid_maps(5).
+Source: ld.so(8); node(1); proc_pid_maps(5).
 
 Not here: proof of absence. Code that runs can remove its own traces. That no sign was found is worth something only
 of a program that outsiders started, and nothing of one that the user's own programs could tamper with.

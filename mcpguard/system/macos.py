@@ -5,7 +5,7 @@ process that last *used* the far end, at the moment of asking. A pid alone may b
 pid and pidversion names one image of one process: it changes with fork and with exec. So the token is read again
 after every other look, and a different pair refuses.
 
-Source: xnu-11417 bsd/kern/uipc_usrreq.c; bsd/sys/codesign.h; TN3126 (hardened runtime); security reference 2.9.
+Source: xnu-11417 bsd/kern/uipc_usrreq.c; bsd/sys/codesign.h; TN3126 (hardened runtime).
 
 Not here: scripts that a validly signed interpreter runs (`Program.INTERPRETER` is told by the name of its file);
 the vendor's requirement, which an enrolled host states by team and signing identifier.

@@ -1,6 +1,6 @@
 """Who is behind a pidfd: its id, its parent, its user, in one call and without a right to look into it.
 
-Source: Linux 6.13 PIDFD_GET_INFO; security reference 2.2.
+Source: Linux 6.13 PIDFD_GET_INFO.
 """
 
 from __future__ import annotations

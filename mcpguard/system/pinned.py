@@ -9,7 +9,7 @@ holds, and need not be taken again at the next start.
 A file that cannot be leased (another user's) is hashed at every start and copied into sealed memory if its owner or
 others could write to it.
 
-Source: fcntl(2) F_SETLEASE, F_GETLEASE; memfd_create(2) and file seals; execveat(2). security reference 2.7.
+Source: fcntl(2) F_SETLEASE, F_GETLEASE; memfd_create(2) and file seals; execveat(2).
 
 Not here: what an interpreter reads after it was started (`system.tree` looks at package trees); scripts, which are
 executed by their path, since their interpreter has to open them by a name.

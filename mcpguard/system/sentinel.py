@@ -6,7 +6,7 @@ places of code, stack and arguments in memory, which exec draws anew; and the fi
 
 Growth of a heap, new threads and loaded libraries change none of the three.
 
-Source: security reference 2.6.
+Source: proc_pid_maps(5), measured on Linux 6.18.
 
 Not here: a process that shares its memory with a helper (CLONE_VM) can keep the old map readable, and with a user
 namespace of the helper's own it can set another file as its executable *before* anybody looks. The places in memory

@@ -4,7 +4,7 @@ The ends of a socketpair remember who made it. A pipe remembers nobody: every pr
 all that could write to our stdin, or read our stdout, must be one process. The shim's own copies and the daemon's do
 not count.
 
-Source: security reference 2.4.
+Source: unix(7) SO_PEERCRED; Linux 6.5 SO_PEERPIDFD; proc_pid_fd(5).
 
 Not here: whether the holder is the shim's parent (`system.hostprocess`). Not seen: copies that are under way in a
 message, registered with io_uring, open in a thread that shares no descriptors with its process, or in a process of
