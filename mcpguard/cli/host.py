@@ -39,6 +39,7 @@ from mcpguard.identity.enrolment import (
     succeed,
 )
 from mcpguard.identity.facts import FileFacts, HostFacts, PeerFacts
+from mcpguard.identity.statement import format_time
 from mcpguard.model import Grade, JsonObject
 from mcpguard.system.executables import describe, kind_of
 from mcpguard.system.kernel import Kernel
@@ -59,7 +60,7 @@ class Desk:
 
     def moment(self) -> str:
         """The time now, RFC 3339."""
-        return dt.datetime.fromtimestamp(self.now(), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_time(dt.datetime.fromtimestamp(self.now(), dt.UTC))
 
 
 class Connected(msgspec.Struct, frozen=True):

@@ -167,11 +167,6 @@ def _unseen(char: str) -> bool:
     )
 
 
-def look_alikes(one: str, other: str) -> bool:
-    """Whether two different names are easily taken for each other."""
-    return one != other and skeleton(one) == skeleton(other)
-
-
 def looks_like(name: str, names: Iterable[str]) -> str:
     """The first of `names`, in alphabetical order, that `name` is easily taken for; empty if there is none."""
     mine = skeleton(name)

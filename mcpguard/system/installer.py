@@ -53,6 +53,10 @@ def environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
+def quiet(line: str) -> None:
+    """Show nothing of a command that is asked where something is."""
+
+
 def run(argv: Sequence[str], directory: Path, progress: Progress, *, seconds: float = 0.0) -> str:
     """Run one command in `directory` and return what it printed, both streams in one.
 

@@ -32,7 +32,7 @@ from mcpguard.errors import TrustError
 from mcpguard.identity.launchers import NpmCommand
 from mcpguard.identity.locks import NPM_KIND, Lock, npm_lock
 from mcpguard.model import Json
-from mcpguard.system.installer import Progress, find_program, run
+from mcpguard.system.installer import Progress, find_program, quiet, run
 from mcpguard.system.packagestore import STORE, Interpreter, Materialised, PackageStore, interpreter
 
 _ALWAYS: Final = (
@@ -104,13 +104,9 @@ def materialise_npm(
     )
 
 
-def _quiet(line: str) -> None:
-    """Nobody needs to see where node is."""
-
-
 def _node(directory: Path) -> Interpreter:
     """Node itself: version managers put scripts of that name on PATH."""
-    said = run([find_program("node", _NO_NODE), "-p", "process.execPath"], directory, _quiet)
+    said = run([find_program("node", _NO_NODE), "-p", "process.execPath"], directory, quiet)
     return interpreter(said.rpartition("\n")[2])
 
 
@@ -139,7 +135,7 @@ def _age(npm: str, package: str, version: str, now: dt.datetime, directory: Path
     """A note if the version is young, or if the registry does not say how old it is."""
     try:
         said = run(
-            [npm, "view", f"{package}@{version}", "time", "--json", "--loglevel=silent"], directory, _quiet
+            [npm, "view", f"{package}@{version}", "time", "--json", "--loglevel=silent"], directory, quiet
         )
         moment = dt.datetime.fromisoformat(json.loads(said)[version])
     except (TrustError, ValueError, KeyError, TypeError):

@@ -29,6 +29,7 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.errors import ConfigError, PeerError
+from mcpguard.identity.statement import format_time
 from mcpguard.policy.document import digest, parse
 from mcpguard.policy.rules import RuleSet
 from mcpguard.system.files import open_entry, private_directory, replace_file
@@ -93,7 +94,7 @@ class PolicyStore:
         source = source.encode(errors="backslashreplace").decode()  # a file name may be any bytes
         ruleset = parse(data, source)
         moment = dt.datetime.fromtimestamp(time.time() if now is None else now, dt.UTC)
-        state = Applied(source, ruleset.digest, moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        state = Applied(source, ruleset.digest, format_time(moment))
         try:
             private_directory(self.directory)
             with self._locked(fcntl.LOCK_EX) as directory:

@@ -30,7 +30,7 @@ from mcpguard import limits
 from mcpguard.errors import TrustError
 from mcpguard.identity.launchers import PypiCommand
 from mcpguard.identity.locks import PYPI_KIND, Lock, normalised, pypi_lock
-from mcpguard.system.installer import Progress, find_program, run
+from mcpguard.system.installer import Progress, find_program, quiet, run
 from mcpguard.system.packagestore import STORE, Interpreter, Materialised, PackageStore, interpreter
 
 FLAGS: Final = ("-I", "-S", "-B")
@@ -109,14 +109,10 @@ def materialise_pypi(command: PypiCommand, store: PackageStore, progress: Progre
     )
 
 
-def _quiet(line: str) -> None:
-    """Nobody needs to see where Python is."""
-
-
 def _python(version: str, directory: Path) -> Interpreter:
     """Python itself: version managers put scripts of that name on PATH, and environments links."""
     program = find_program(f"python{version}", f"install Python {version}") if version else sys.executable
-    said = run([program, "-I", "-S", "-c", "import sys; print(sys.executable)"], directory, _quiet)
+    said = run([program, "-I", "-S", "-c", "import sys; print(sys.executable)"], directory, quiet)
     return interpreter(said.rpartition("\n")[2])
 
 
@@ -124,7 +120,7 @@ def _pip(python: str, directory: Path) -> list[str]:
     """Pip of that Python, else ours told to install for it."""
     for found in ([python, "-I", "-m", "pip"], [sys.executable, "-I", "-m", "pip", "--python", python]):
         with contextlib.suppress(TrustError):
-            run([*found, "--version"], directory, _quiet)
+            run([*found, "--version"], directory, quiet)
             return found
     raise TrustError(f"{python} has no pip", hint="install pip 23 or later for it")
 

@@ -37,6 +37,7 @@ import msgspec
 from mcpguard import limits
 from mcpguard.errors import PeerError, TrustError
 from mcpguard.identity.dsse import digest
+from mcpguard.identity.statement import format_time
 from mcpguard.identity.trust import (
     Revocations,
     TrustSet,
@@ -488,7 +489,7 @@ def _advanced(
         trust or seen.trust,
         revocations or seen.revocations,
         seen.manifests if manifests is None else manifests,
-        floor.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        format_time(floor),
     )
 
 

@@ -18,7 +18,6 @@ from mcpguard.identity.definitions import (
     INSTRUCTIONS_BYTES,
     DefinitionPins,
     definition_digest,
-    look_alikes,
     looks_like,
     skeleton,
     text_digest,
@@ -300,10 +299,10 @@ def is_large(value):
 )  # fmt: skip
 def test_names_that_an_eye_confuses_look_alike(name):
     if name == "read_file":
-        assert not look_alikes(name, "read_file")
+        assert not looks_like(name, ["read_file"])
         return
-    assert look_alikes(name, "read_file")
-    assert look_alikes("read_file", name)
+    assert looks_like(name, ["read_file"])
+    assert looks_like("read_file", [name])
     assert looks_like(name, ["write_file", "read_file", "list"]) == "read_file"
 
 
@@ -319,14 +318,14 @@ def test_names_that_an_eye_confuses_look_alike(name):
     ],
 )
 def test_other_names_do_not_look_alike(one, other):
-    assert not look_alikes(one, other)
+    assert not looks_like(one, [other])
     assert looks_like(one, [other]) == ""
 
 
 def test_pairs_and_digits_look_like_letters():
-    assert look_alikes("modern", "modem")
-    assert look_alikes("g0", "go")
-    assert look_alikes("vvrite", "write")
+    assert looks_like("modern", ["modem"])
+    assert looks_like("g0", ["go"])
+    assert looks_like("vvrite", ["write"])
     assert looks_like("a-b", ["a_b", "a.b", "ab"]) == "a.b"
     assert looks_like("x", []) == ""
 
