@@ -57,6 +57,27 @@ class Verdict(enum.IntEnum):
 _NO_RULE = "built in"
 
 
+class Charge(msgspec.Struct, frozen=True):
+    """What one forwarded request takes from a meter.
+
+    Attributes:
+        key: Which meter: the rule and what it counts apart.
+        limit: How many there may be.
+        seconds: In how long a time; 0.0 counts requests in flight, which are given back when they are answered;
+            `DAY` counts from midnight to midnight in `zone`.
+        zone: Time zone of the day.
+    """
+
+    key: str
+    limit: int
+    seconds: float
+    zone: str = "UTC"
+
+
+DAY = 86_400.0
+"""The seconds of a `Charge` that is a budget of a calendar day."""
+
+
 class Decision(msgspec.Struct, frozen=True):
     """A verdict and where it comes from.
 
@@ -67,6 +88,12 @@ class Decision(msgspec.Struct, frozen=True):
         origin: `file:line` of that rule, or `built in`.
         durable: The record of this call is on stable storage before the call is forwarded.
         recheck: The host is looked at again before the call is forwarded.
+        depends: Only the name was looked at. `Decider.judge` has the last word; `verdict` is the most it can become.
+        confirm: For ASK, what an approver must show besides the answer: `presence`, or nothing.
+        result_bytes: Longest result that may pass, bytes of its line; 0 for no bound of its own.
+        charges: What is taken from meters when the request is forwarded.
+        reads: Labels that its answer carries.
+        sends: Labels of where it sends what it is given.
     """
 
     verdict: Verdict = Verdict.DENY
@@ -75,6 +102,12 @@ class Decision(msgspec.Struct, frozen=True):
     origin: str = _NO_RULE
     durable: bool = False
     recheck: bool = False
+    depends: bool = False
+    confirm: str = ""
+    result_bytes: int = 0
+    charges: tuple[Charge, ...] = ()
+    reads: tuple[str, ...] = ()
+    sends: tuple[str, ...] = ()
 
     @property
     def silent(self) -> bool:
@@ -101,12 +134,15 @@ class Caller(msgspec.Struct, frozen=True):
     """Who is on the host's side of a connection, as policy sees it.
 
     Attributes:
-        principals: `any`, and `host:NAME` for an enrolled host.
+        principals: `any`, `uid:N`, `group:NAME` for each group of that user, and `host:NAME` for an enrolled host.
         grade: What the evidence is worth.
         unit: systemd unit, from its control group; empty if it is in none.
         label: Security label that the system enforces; empty if it has none.
         ancestors: Paths of the executables above the host, nearest first, the host's own first of all. Evidence
             for refusing, never for allowing.
+        release: Version of the host, as its path or its package says; empty if neither does.
+        cwd: Absolute path of the folder that the host started the server in, links resolved; empty if not known.
+        instance: Names this run of the host: what labels, rates and approvals are kept under.
     """
 
     principals: tuple[str, ...] = ("any",)
@@ -114,6 +150,25 @@ class Caller(msgspec.Struct, frozen=True):
     unit: str = ""
     label: str = ""
     ancestors: tuple[str, ...] = ()
+    release: str = ""
+    cwd: str = ""
+    instance: str = ""
+
+
+class ToolFacts(msgspec.Struct, frozen=True):
+    """What a manifest says of one tool, pinned with it.
+
+    Attributes:
+        annotations: `annotations` of the pinned definition (MCP server/tools): hints of the publisher.
+        risk: What the manifest's author says of it; empty if nothing.
+        reads: Labels of what its answers carry.
+        sends: Labels of where it sends what it is given.
+    """
+
+    annotations: JsonObject = {}
+    risk: str = ""
+    reads: tuple[str, ...] = ()
+    sends: tuple[str, ...] = ()
 
 
 class Mode(enum.Enum):

@@ -72,4 +72,8 @@ class Noticed(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
-Command: TypeAlias = LookAgain | Append | Later | Write | Noticed | Close
+class Announce(msgspec.Struct, frozen=True):
+    """The book of approvals has changed: tell whoever watches it."""
+
+
+Command: TypeAlias = LookAgain | Append | Later | Write | Noticed | Announce | Close

@@ -47,4 +47,31 @@ class NotRecorded(msgspec.Struct, frozen=True):
     now: int
 
 
-Event: TypeAlias = BytesReceived | StreamEnded | PolicyChanged | PinsChanged | NotRecorded
+class TicketSettled(msgspec.Struct, frozen=True):
+    """A ticket that calls of this connection wait for was answered, expired or became void.
+
+    Attributes:
+        ident: The ticket.
+        granted: Whether a grant for it is in the book.
+        sentence: For the host, if it was not: why, and what to do.
+        word: For the record: `granted`, `denied`, `expired` or `void`.
+        by: Who answered.
+    """
+
+    ident: str
+    granted: bool
+    sentence: str
+    word: str
+    by: str
+    now: int
+
+
+class StillWaiting(msgspec.Struct, frozen=True):
+    """Time goes by while calls wait for people: keep the host's timers alive."""
+
+    now: int
+
+
+Event: TypeAlias = (
+    BytesReceived | StreamEnded | PolicyChanged | PinsChanged | NotRecorded | TicketSettled | StillWaiting
+)

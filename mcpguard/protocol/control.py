@@ -15,12 +15,19 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         verb: `status`, `stop`, `policy-apply`, `hosts`, `host-trust`, `host-forget`, `trust`, `trust-put`,
-            `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`.
+            `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
+            `approve`, `deny`, `presence`, `presence-put`, `folders`, `folder-trust`, `folder-forget`.
         v: Version of this wire.
         source: Where the text comes from, for people.
         text: The policy, the enrolment or the signed envelope that is put.
         name: The host or server that is meant.
         definitions: For `server-put`, the definitions whose digests the manifest pins, as JSON text.
+        ident: The ticket that is meant.
+        reason: Why it is denied.
+        scope: How far an approval goes: `once`, `for`, `session`.
+        seconds: For `for`, how long; for `pending` and `recent`, how long to wait for something new, at most 5.
+        since: What the caller has seen: it waits until there is something newer; -1 not to wait.
+        proof: What shows presence: `passphrase TEXT`, `fido2 JSON`, or `polkit`.
     """
 
     verb: str
@@ -29,6 +36,12 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str = ""
     name: str = ""
     definitions: str = ""
+    ident: str = ""
+    reason: str = ""
+    scope: str = "once"
+    seconds: float = 0.0
+    since: int = -1
+    proof: str = ""
 
 
 _requests = msgspec.json.Decoder(Request)

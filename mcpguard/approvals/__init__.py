@@ -1,0 +1,1 @@
+"""Questions to people: tickets, grants, and the words that a person reads."""
