@@ -232,3 +232,31 @@ OBSERVED: Final = 512
 """Definitions that differ from their pins and are kept for one server."""
 OBSERVED_BYTES: Final = 3 * MIB
 """What those definitions may take, bytes of their JSON; of more than that only the digests are kept."""
+
+# --- approvals ------------------------------------------------------------------------------------------
+TICKETS: Final = 128
+"""Questions that wait for people, of all hosts together."""
+TICKETS_INSTANCE: Final = 16
+"""Questions of one run of a host that wait: more than a person reads at a time."""
+TICKETS_MINUTE: Final = 20
+"""New questions of one run of a host in a minute: who is asked more often says yes without reading."""
+TICKETS_BYTES: Final = 8 * MIB
+"""Arguments of the questions that wait, encoded bytes, all hosts together."""
+TICKETS_INSTANCE_BYTES: Final = 2 * MIB
+"""Likewise, of one run of a host."""
+TICKETS_CLOSED: Final = 256
+"""Answered and expired questions that are remembered, without their arguments, to tell whoever answers late."""
+ASKING: Final = 1024
+"""Runs of hosts whose latest questions are counted."""
+GRANT_SECONDS: Final = 300.0
+"""A yes to one call that nobody used is void after this: the host gave up and may have turned to something else."""
+GRANT_FOR_SECONDS: Final = 86_400.0
+"""Longest time for which a yes can be given at once; beyond it, a rule says so in the policy."""
+GRANTS: Final = 1024
+"""Yeses that hold; a further one displaces the oldest."""
+BEFORE: Final = 128
+"""Tools of whose last approved call the arguments are remembered, to show what is different in the next."""
+BEFORE_BYTES: Final = 32 * KIB
+"""Longest such arguments, encoded bytes."""
+REASON_CHARS: Final = 500
+"""Longest reason that a person gives for a no, characters."""

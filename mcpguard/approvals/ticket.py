@@ -72,6 +72,14 @@ class State(enum.Enum):
     VOID = "void"
 
 
+class Scope(enum.Enum):
+    """How far a yes goes: one call, identical calls for a time, or identical calls as long as the host runs."""
+
+    ONCE = "once"
+    FOR = "for"
+    SESSION = "session"
+
+
 class Ticket(msgspec.Struct):
     """A question that waits for a person.
 
@@ -86,6 +94,8 @@ class Ticket(msgspec.Struct):
         before: Arguments of the last call of this tool that went through; None if there was none.
         by: Who answered.
         reason: Why, in the words of whoever answered, or of the guard.
+        settled: When it ended; 0 while it waits, and if it is void.
+        scope: How far a yes went; None if there was none.
     """
 
     ident: str
@@ -98,14 +108,8 @@ class Ticket(msgspec.Struct):
     before: Json = None
     by: str = ""
     reason: str = ""
-
-
-class Scope(enum.Enum):
-    """How far a yes goes: one call, identical calls for a time, or identical calls as long as the host runs."""
-
-    ONCE = "once"
-    FOR = "for"
-    SESSION = "session"
+    settled: int = 0
+    scope: Scope | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -137,6 +141,7 @@ class Grant(msgspec.Struct):
         expires: From then on it is nothing.
         count: Calls left; -1 for any number until it expires.
         by: Who gave it.
+        presence: How presence was shown; empty if it was not, and then it covers no call that wants it.
     """
 
     ticket: str
@@ -144,3 +149,4 @@ class Grant(msgspec.Struct):
     expires: int
     count: int
     by: str
+    presence: str = ""
