@@ -1,4 +1,4 @@
-"""Values that several rooms speak: sides, eras, verdicts, decisions.
+"""Values that several rooms speak: sides, eras, verdicts, decisions; and how text of others is shown to a person.
 
 The zero value of every enumeration here is the safe one, so that an empty value denies.
 """
@@ -6,7 +6,8 @@ The zero value of every enumeration here is the safe one, so that an empty value
 from __future__ import annotations
 
 import enum
-from typing import Any, TypeAlias
+import re
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -176,3 +177,34 @@ class Mode(enum.Enum):
 
     ENFORCE = "enforce"
     OBSERVE = "observe"
+
+
+_NOT_ASCII: Final = re.compile(r"[^ -~]")
+_INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """JSON escape of a character that a terminal does not show as itself; others stay."""
+    char = match[0]
+    if char.isprintable() and not _INVISIBLE.match(char):
+        return char
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def escape(text: str) -> str:
+    """Text in which JSON escapes stand for control, bidirectional and invisible characters, and for nothing else.
+
+    For JSON, in which a backslash is an escape already; other text goes through `visible`.
+    """
+    return _NOT_ASCII.sub(_escaped, text)
+
+
+def visible(value: str) -> str:
+    r"""Text of others for a person: control, bidirectional and invisible characters appear as `\uXXXX`.
+
+    A backslash is doubled, so that an escape cannot be forged.
+    """
+    return escape(value.replace("\\", "\\\\"))

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mcpguard import model
 from mcpguard.errors import JournalError
 from mcpguard.model import Json, JsonObject, Side, Verdict
 
@@ -54,10 +55,9 @@ _HEAD = re.compile(
     rb'"t":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)","boot":"([0-9a-f]{32})",',
 )
 _NAME_CHARS: Final = 64  # names of members are not cut below this, so that no two become one
-_NOT_ASCII = re.compile(r"[^ -~]")
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
+
+visible: Final = model.visible
+"""What verbs show to people is written as what they read in the log."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -81,26 +81,9 @@ class Record(msgspec.Struct, frozen=True):
     body: JsonObject
 
 
-def _escaped(match: re.Match[str]) -> str:
-    """JSON escape of a character that a terminal does not show as itself; others stay."""
-    char = match[0]
-    if char.isprintable() and not _INVISIBLE.match(char):
-        return char
-    units = char.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
-
-
-def visible(value: str) -> str:
-    r"""Text of others for a person: control, bidirectional and invisible characters appear as `\uXXXX`.
-
-    A backslash is doubled, so that an escape cannot be forged.
-    """
-    return _NOT_ASCII.sub(_escaped, value.replace("\\", "\\\\"))
-
-
 def harmless(line: bytes) -> str:
     """A raw line for a terminal: the same JSON, in which only JSON escapes stand for what cannot be seen."""
-    return _NOT_ASCII.sub(_escaped, line.rstrip(b"\n").decode("utf-8", "replace"))
+    return model.escape(line.rstrip(b"\n").decode("utf-8", "replace"))
 
 
 def cut(value: str, limit: int = TEXT_CHARS) -> str:
@@ -129,7 +112,7 @@ def encode(value: Json) -> bytes:
 
 def _plain(raw: bytes) -> bytes:
     """The same JSON, in which JSON escapes stand for what cannot be seen."""
-    return _NOT_ASCII.sub(_escaped, raw.decode()).encode()
+    return model.escape(raw.decode()).encode()
 
 
 def encode_object(members: JsonObject, most: int) -> bytes:

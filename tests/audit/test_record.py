@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpguard import limits
+from mcpguard import limits, model
 from mcpguard.audit import record
 from mcpguard.audit.chain import Chain
 from mcpguard.errors import JournalError
@@ -130,7 +130,7 @@ def test_text_of_others_is_kept_and_steers_no_terminal(hostile):
     assert kept == ("x\\udc80y" if hostile == "\udc80" else f"x{hostile}y")
     shown = record.visible(kept)
     assert shown.isprintable()
-    assert not record._INVISIBLE.search(shown)
+    assert not model._INVISIBLE.search(shown)
 
 
 def test_visible_cannot_be_forged_and_leaves_letters_alone():
