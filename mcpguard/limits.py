@@ -62,6 +62,10 @@ ROUNDS: Final = 8
 """`input_required` rounds of one call; SDK clients stop at 10."""
 STATES: Final = 256
 """`requestState` values remembered for one connection."""
+HELD: Final = 64
+"""Requests that wait for a person on one connection."""
+ASKED_BYTES: Final = 1 * MIB
+"""Longest arguments that a person is asked about, encoded bytes: nobody reads more, and their digest takes 0.1 s."""
 TASKS: Final = 1024
 """Task ids remembered for one connection."""
 DROP_RECORDS_PER_SECOND: Final = 50
@@ -114,6 +118,16 @@ PATTERN_CHARS: Final = 256
 """Longest pattern in a rule."""
 SNAPSHOT_NAMES: Final = 4096
 """Names whose decision a snapshot remembers; server-chosen, so bounded."""
+TARGET_CHARS: Final = 256
+"""Longest target of a method whose decision a snapshot remembers, characters: since URIs are long."""
+SNAPSHOT_PLANS: Final = 512
+"""Names of which a snapshot remembers what their decision depends on; others are looked up anew, in 0.1 ms."""
+OUTCOMES: Final = 16
+"""Decisions that a snapshot remembers for one name, by which of its conditions hold."""
+METERS: Final = 65_536
+"""Rates, concurrencies and budgets that are counted at a time; 30 MiB if all are in use."""
+METERS_OF_ONE: Final = 1024
+"""Those of them that belong to one limit of one rule, for one principal and server: names come from outside."""
 
 # --- audit ----------------------------------------------------------------------------------------------
 RECORD_BYTES: Final = 64 * KIB
@@ -192,6 +206,14 @@ MANIFEST_VARIABLES: Final = 128
 """Variables of one kind in a manifest."""
 MANIFEST_FILES: Final = 64
 """Executables and scripts that one manifest pins one by one."""
+
+# --- circumstances --------------------------------------------------------------------------------------
+INSTANCES: Final = 1024
+"""Runs of hosts whose labels are remembered."""
+MEMORY_BYTES: Final = 4 * MIB
+"""What a daemon remembers of the one before, bytes."""
+RECENT: Final = 512
+"""Records that a console can look back at."""
 
 # --- enrolled hosts -------------------------------------------------------------------------------------
 ENROLLED_BYTES: Final = 1 * MIB

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from mcpguard.model import Decision, Mode, Verdict
+from mcpguard.policy.circumstances import Surroundings
 from mcpguard.policy.rules import RuleSet
 from mcpguard.policy.snapshot import Snapshot
 
@@ -22,11 +23,13 @@ OBSERVE: Final = Decision(
 """The decision on every tool and on every gated method."""
 
 OBSERVE_RULES: Final = RuleSet(
-    file="built in", digest="built-in", mode=Mode.OBSERVE, neutralise=False, unpinned=True
+    file="built in", digest="built-in", mode=Mode.OBSERVE, neutralise=False, unpinned=True, schemas=False
 )
-"""The policy as a value: no rules, observing, text as it is, every server may run."""
+"""The policy as a value: no rules, observing, text as it is, schemas left alone, every server may run."""
+
+_NOWHERE: Final = Surroundings()
 
 
-def observe_snapshot(server: str) -> Snapshot:
-    """The built-in policy for one server."""
-    return Snapshot(OBSERVE_RULES, server, default=OBSERVE)
+def observe_snapshot(server: str, surroundings: Surroundings = _NOWHERE) -> Snapshot:
+    """The built-in policy for one server; decisions carry the labels that its manifest states."""
+    return Snapshot(OBSERVE_RULES, server, default=OBSERVE, surroundings=surroundings)

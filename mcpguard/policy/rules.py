@@ -16,6 +16,8 @@ GATED_METHODS: Final = frozenset(
     {
         "completion/complete",
         "elicitation/create",
+        "logging/setLevel",
+        "notifications/message",
         "prompts/get",
         "resources/read",
         "resources/subscribe",
@@ -33,6 +35,7 @@ GATED_METHODS: Final = frozenset(
 """The methods that `methods` of a rule speaks of. `tools/call` is not among them: tools are judged by name.
 
 The resource URIs of a `subscriptions/listen` are gated as `resources/subscribe`, over and above the listen.
+The two of logging pass unless a rule denies them, and so do those of tasks, which follow the call that made the task.
 Source: MCP schema, revisions 2024-11-05 to 2026-07-28.
 """
 
@@ -41,6 +44,9 @@ ANYBODY: Final = "any"
 
 HOST: Final = "host:"
 """What the principal of an enrolled host begins with; its name follows."""
+
+ROLE: Final = "role:"
+"""What stands for all principals of a role begins with; its name follows."""
 
 ASK: Final = "ask"
 ALLOW_SAME_OWNER: Final = "allow_same_owner"
@@ -59,8 +65,8 @@ class Argument(msgspec.Struct, frozen=True):
     """What a rule says of one argument; all of it must hold.
 
     Attributes:
-        name: As written in the file: the name of an argument, or a JSON Pointer (RFC 6901) into the arguments, in which
-            `*` stands for every element of a list or member of an object. The empty pointer is all arguments.
+        name: As written in the file: the name of an argument, or a JSON Pointer (RFC 6901) into the arguments, in
+            which `*` stands for every element of a list or member of an object. The empty pointer is all arguments.
         schema: JSON Schema keywords (draft 2020-12), None if there are none.
         under: Directories, as written: `~/src`, `/srv`, `{cwd}`. The argument is a path at or below one of them.
         deny: Patterns over the path, in which `**` crosses `/` and `*` does not; none of them may match.

@@ -1,58 +1,50 @@
 """One connection's policy, compiled: the rules of one server for one caller.
 
-Rule 1: all matching rules count; a deny beats every allow; nothing matching is a denial. A rule whose demands on the
-caller are not met does not match (`evidence`).
+Rule 1: all matching rules count; deny beats ask beats allow; nothing matching is a denial. A rule whose demands on
+the caller are not met does not match, and one that asks refuses then (`evidence`).
 Rule 2: the order of rules changes no verdict. Among the rules that win, the one on the smallest line is named.
-Rule 3: what a name costs does not depend on how many rules there are. An answer is remembered by name, at most
-`limits.SNAPSHOT_NAMES` of them, since names come from outside; at its first sight a name meets the rules that
-spell it out, and the globs whose beginning it shares.
+Rule 3: what a name costs does not depend on how many rules there are (`index`). An answer is remembered by name, at
+most `limits.SNAPSHOT_NAMES` of them, since names come from outside.
+Rule 4: a name alone decides where no rule that speaks of it has conditions. Elsewhere (`Decision.depends`) `tool` and
+`method` say the most that a request can become, and `judge` what one becomes (`cases`).
 
 A remembered decision is one dictionary lookup: 40 to 65 ns, with 10 rules as with 10,000 (timeit, CPython 3.11;
-`tests/policy/test_snapshot_bench.py` compares both counts). Methods are decided when compiling. The caller is looked
-at when compiling only: who has better evidence later needs another snapshot.
+`tests/policy/test_snapshot_bench.py` compares both counts). The caller is looked at when compiling only: who has
+better evidence later needs another snapshot.
 
 Decided:
-    *`durable` and `recheck` add up*: a call has them if any matching rule says so, whichever rule decides, because
-    they ask for evidence and grant nothing; rejected: the deciding rule alone, which would make line order matter.
+    *`durable`, `recheck` and `result_bytes` add up*: a call has them if any matching rule says so, whichever rule
+    decides, because they restrict and grant nothing; rejected: the deciding rule alone, which would make line order
+    matter.
     *A denial for want of evidence is a denial by default* and names what is wanting in its reason only, so that
     nothing else treats it as the word of a rule.
+    *What is not a tool is counted by method* where a limit counts tools apart; rejected: by URI, which would let
+    a rate through once for every resource.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from mcpguard import limits
-from mcpguard.model import Caller, Decision, Mode, Verdict
-from mcpguard.policy.evidence import is_meant, shortfall
+from mcpguard.model import Caller, Decision, Json, Mode, Verdict
+from mcpguard.policy.cases import Case, Held, Plan, charges_of
+from mcpguard.policy.circumstances import Circumstances, Surroundings
+from mcpguard.policy.conditions import Condition, Facts, compile_when
+from mcpguard.policy.elicited import Elicited
+from mcpguard.policy.evidence import in_roles, is_meant, refusal, shortfall
+from mcpguard.policy.explanation import Asked, Explanation, Missed, explain, would
+from mcpguard.policy.index import CALL, ELICITATION, PROMPT, TARGETED, Index, Names
 from mcpguard.policy.match import Pattern
-from mcpguard.policy.rules import GATED_METHODS, Rule, RuleSet
+from mcpguard.policy.rules import GATED_METHODS, Argument, Labelled, Rule, RuleSet
 
-_NOBODY = Caller()
-_NOT_GATED = Decision(reason="not a method that rules speak of")
-
-
-class Missed(msgspec.Struct, frozen=True):
-    """A rule that would have allowed it, and the sentence that says what its caller lacks."""
-
-    rule: Rule
-    why: str
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """A decision and where it comes from; rules are sorted by line.
-
-    Attributes:
-        decision: What is decided.
-        matching: Every rule that had a say in it.
-        missed: If none had one, every rule that would have allowed it to a caller of whom more is known.
-    """
-
-    decision: Decision
-    matching: tuple[Rule, ...]
-    missed: tuple[Missed, ...] = ()
+_NOBODY: Final = Caller()
+_NOWHERE: Final = Surroundings()
+_NOT_GATED: Final = Decision(reason="not a method that rules speak of")
+_EXTENSION: Final = "extension"
 
 
 class Snapshot:
@@ -63,22 +55,26 @@ class Snapshot:
         mode: Whether verdicts bind.
         observing: Whether verdicts are recorded only: `mode` is OBSERVE.
         neutralise: Whether text of the server is stripped of characters that people cannot see.
+        schemas: Whether arguments and results are held against the pinned schemas.
         server: The name that the server has in this configuration.
 
     Not here: acting on `observing`. A verdict is the same in both modes; the gate lets the call pass.
     """
 
     __slots__ = (
-        "_caller",
+        "_builder",
         "_default",
         "_index",
-        "_methods",
         "_missed",
+        "_open",
+        "_plans",
+        "_targets",
         "_tools",
         "mode",
         "neutralise",
         "observing",
         "policy",
+        "schemas",
         "server",
     )
 
@@ -91,72 +87,179 @@ class Snapshot:
         *,
         missed: Iterable[Rule] = (),
         caller: Caller = _NOBODY,
+        surroundings: Surroundings = _NOWHERE,
     ) -> None:
         self.policy = ruleset.digest
         self.mode = ruleset.mode
         self.observing = ruleset.mode is Mode.OBSERVE
         self.neutralise = ruleset.neutralise
+        self.schemas = ruleset.schemas
         self.server = server
         self._default = default or Decision()
-        self._caller = caller
-        self._index = _Index(ruleset.file, rules)
-        self._missed = _Index(ruleset.file, missed)
+        self._index = Index(rules)
+        self._missed = Index(missed)
+        self._builder = _Builder(ruleset, server, caller, surroundings)
         self._tools: dict[str, Decision] = {}
-        self._methods = {
-            method: self._index.decide(self._index.by_method(method))
-            or self._nothing_matches(self._missed.by_method(method))
-            for method in GATED_METHODS
-        }
+        self._plans: dict[str, Plan] = {}
+        self._open: dict[str, Decision] = {}
+        self._targets: dict[tuple[str, str], Plan] = {}
 
     def tool(self, name: str) -> Decision:
-        """What policy says of calling the tool `name`, and of showing it."""
+        """What policy says of calling the tool `name`, and of showing it: the most that a call can become."""
         try:
             return self._tools[name]
         except KeyError:
             return self._first_sight(name)
 
-    def method(self, method: str) -> Decision:
-        """What policy says of one of `rules.GATED_METHODS`; everything else is denied."""
-        return self._methods.get(method, _NOT_GATED)
+    def method(self, method: str, target: str = "") -> Decision:
+        """What policy says of one of `rules.GATED_METHODS`; everything else is denied.
 
-    def explain(self, name: str) -> Explanation:
-        """The decision on a tool, or on a gated method if `name` is one, with all rules that match or nearly do."""
-        if name in GATED_METHODS:
-            decision, found = (
-                self.method(name),
-                [index.by_method(name) for index in (self._index, self._missed)],
-            )
+        `target`: a normalised URI, the name of a prompt, or what is completed; without it, the most that any can
+        become.
+        """
+        if method not in GATED_METHODS:
+            return _NOT_GATED
+        if target:
+            return self._plan(method, target).bound
+        decision = self._open.get(method)
+        if decision is None:
+            decision = self._open[method] = self._whatever(method)[0].bound
+        return decision
+
+    def extension(self, name: str) -> Decision:
+        """What policy says of an extension that a side declares; silent where no rule speaks of it.
+
+        Nothing is judged later, so what changes from call to call cannot be told here.
+        """
+        rules, missed = self._index.extension(name), self._missed.extension(name)
+        return self._built(rules, missed, _EXTENSION, name)[0].unseen()
+
+    def judge(
+        self, method: str, target: str, value: Json, circumstances: Circumstances, now: int
+    ) -> Decision:
+        """The decision on one request; takes nothing from any meter.
+
+        Args:
+            method: `tools/call` or one of `rules.GATED_METHODS`; everything else is denied.
+            target: Name of the tool or prompt, normalised URI, or what is completed.
+            value: Arguments of a tool, else the params of the request.
+            circumstances: What the host has done so far.
+            now: Monotonic nanoseconds.
+        """
+        if method == CALL:
+            plan = self._plans.get(target)
+            if plan is None:
+                decision = self.tool(target)
+                if not decision.depends:
+                    return decision
+                plan = self._plan_of_tool(target)
+        elif method in GATED_METHODS:
+            plan = self._plan(method, target)
         else:
-            decision, found = self.tool(name), [index.by_tool(name) for index in (self._index, self._missed)]
-        missed = () if found[0] else _by_line(found[1])
-        reasons = tuple(Missed(rule, shortfall(rule, self._caller)) for rule in missed)
-        return Explanation(decision, _by_line(found[0]), reasons)
+            return _NOT_GATED
+        return plan.judged(value, circumstances, now)
 
-    def _nothing_matches(self, missed: dict[str, Rule]) -> Decision:
-        """The default, with what is wanting for the nearest rule: one for this very host, else the first by line."""
-        if not missed:
-            return self._default
-        nearest = min(
-            missed.values(), key=lambda rule: (not is_meant(rule, self._caller), rule.line, rule.id)
-        )
-        return msgspec.structs.replace(self._default, reason=shortfall(nearest, self._caller))
+    def explain(self, name: str, asked: Asked | None = None) -> Explanation:
+        """The decision on a tool, or on a gated method if `name` is one, with all rules that match or nearly do.
+
+        `asked`: one request; without it, what the name alone decides.
+        """
+        target = asked.target if asked is not None else ""
+        if name not in GATED_METHODS:
+            missed = self._missed.tool(name)
+            plan, never = self._built(self._index.tool(name), missed, CALL, name)
+        elif asked is None:
+            missed = [*self._missed.whatever(name), *self._missed.aimed(name)]
+            plan, never = self._whatever(name)
+        else:
+            missed = self._missed.method(name, target)
+            plan, never = self._built(self._index.method(name, target), missed, name, target)
+        return explain(plan, never, [Missed(rule, self._builder.lacks(rule)) for rule in missed], asked)
 
     def _first_sight(self, name: str) -> Decision:
-        decision = self._index.decide(self._index.by_tool(name)) or self._nothing_matches(
-            self._missed.by_tool(name)
-        )
+        plan, _ = self._built(self._index.tool(name), self._missed.tool(name), CALL, name)
         if len(name) <= limits.NAME_CHARS:
             if len(self._tools) >= limits.SNAPSHOT_NAMES:
                 self._tools.clear()
-            self._tools[name] = decision
-        return decision
+            self._tools[name] = plan.bound
+            if plan.bound.depends:
+                self._keep(name, plan)
+        return plan.bound
+
+    def _plan_of_tool(self, name: str) -> Plan:
+        plan = self._plans.get(name)
+        if plan is None:
+            plan, _ = self._built(self._index.tool(name), self._missed.tool(name), CALL, name)
+            if len(name) <= limits.NAME_CHARS:
+                self._keep(name, plan)
+        return plan
+
+    def _keep(self, name: str, plan: Plan) -> None:
+        if len(self._plans) >= limits.SNAPSHOT_PLANS:
+            self._plans.clear()
+        self._plans[name] = plan
+
+    def _plan(self, method: str, target: str) -> Plan:
+        """The plan for one target of a gated method."""
+        if method not in TARGETED:
+            target = ""
+        plan = self._targets.get((method, target))
+        if plan is None:
+            rules, missed = self._index.method(method, target), self._missed.method(method, target)
+            plan, _ = self._built(rules, missed, method, target)
+            if len(target) <= limits.TARGET_CHARS:
+                if len(self._targets) >= limits.SNAPSHOT_PLANS:
+                    self._targets.clear()
+                self._targets[method, target] = plan
+        return plan
+
+    def _whatever(self, method: str) -> tuple[Plan, list[Missed]]:
+        """The plan for every target of a method: rules that speak of some of them may hold."""
+        builder = self._builder
+        always, never = builder.cases(self._index.whatever(method), method, "")
+        aimed = [builder.possible(rule) for rule in self._index.aimed(method)]
+        missed = [*self._missed.whatever(method), *self._missed.aimed(method)]
+        return builder.plan([*always, *aimed], self._default_of(missed, never), method), never
+
+    def _built(
+        self, rules: list[Rule], missed: list[Rule], method: str, target: str
+    ) -> tuple[Plan, list[Missed]]:
+        """The plan of the rules that speak of something, and those of them that never hold."""
+        builder = self._builder
+        cases, never = builder.cases(rules, method, target)
+        default = self._default_of(missed, never)
+        if method == CALL:
+            default = builder.labelled(default, target)
+        return builder.plan(cases, default, method), never
+
+    def _default_of(self, missed: list[Rule], never: list[Missed]) -> Decision:
+        """The default, with what is wanting for the nearest rule: one for this very host, else the first by line."""
+        if self._default.verdict is not Verdict.DENY:
+            return self._default
+        if missed:
+            return msgspec.structs.replace(self._default, reason=self._builder.nearest(missed))
+        near = [one for one in never if one.rule.effect is Verdict.ALLOW]
+        if near:
+            why = min(near, key=lambda one: (one.rule.line, one.rule.id)).why
+            return msgspec.structs.replace(self._default, reason=why)
+        return self._default
 
 
-def compile_snapshot(ruleset: RuleSet, server: str, caller: Caller = _NOBODY) -> Snapshot:
+def compile_snapshot(
+    ruleset: RuleSet, server: str, caller: Caller = _NOBODY, surroundings: Surroundings = _NOWHERE
+) -> Snapshot:
     """Compile the rules that speak of `server` and of `caller`; by default that is somebody of whom nothing is known.
 
     Rules that would allow something to a caller with other evidence are kept aside, for the reason of a denial.
     """
+    return snapshot_with(ruleset, server, Decision(), caller, surroundings)
+
+
+def snapshot_with(
+    ruleset: RuleSet, server: str, default: Decision, caller: Caller, surroundings: Surroundings
+) -> Snapshot:
+    """Likewise, with `default` where nothing matches."""
+    caller = in_roles(caller, ruleset.roles)
     verdicts: dict[tuple[Pattern, ...], bool] = {}
     rules, missed = [], []
     for rule in ruleset.rules:
@@ -165,68 +268,141 @@ def compile_snapshot(ruleset: RuleSet, server: str, caller: Caller = _NOBODY) ->
             here = verdicts[rule.server] = any(pattern.matches(server) for pattern in rule.server)
         if not here:
             continue
-        if not shortfall(rule, caller):
+        if not shortfall(rule, caller) or (rule.effect is Verdict.ASK and is_meant(rule, caller)):
             rules.append(rule)
         elif rule.effect is not Verdict.DENY:
             missed.append(rule)
-    return Snapshot(ruleset, server, rules, missed=missed, caller=caller)
+    return Snapshot(ruleset, server, rules, default, missed=missed, caller=caller, surroundings=surroundings)
 
 
-class _Index:
-    """Rules by the names they spell out, by how the names that they describe begin, and by method."""
+class _Builder:
+    """Makes plans of rules: knows the caller, where the connection runs, and what is said of tools."""
 
-    __slots__ = ("_exact", "_file", "_globs", "_lengths", "_methods")
+    __slots__ = ("_caller", "_file", "_labels", "_server", "_surroundings", "_tests", "_zone")
 
-    def __init__(self, file: str, rules: Iterable[Rule]) -> None:
-        self._file = file
-        self._exact: dict[str, list[Rule]] = {}
-        self._globs: dict[str, list[tuple[Pattern, Rule]]] = {}
-        self._methods: dict[str, dict[str, Rule]] = {method: {} for method in GATED_METHODS}
-        meant: dict[Pattern, list[str]] = {}
+    def __init__(self, ruleset: RuleSet, server: str, caller: Caller, surroundings: Surroundings) -> None:
+        self._caller = caller
+        self._file = ruleset.file
+        self._server = server
+        self._surroundings = surroundings
+        self._zone = ruleset.zone
+        self._tests: dict[str, tuple[Held, ...]] = {}
+        self._labels: Names[Labelled] = Names()
+        for labelled in ruleset.labels:
+            if any(pattern.matches(server) for pattern in labelled.server):
+                for pattern in labelled.tools:
+                    self._labels.add(pattern, labelled)
+
+    def plan(self, cases: Iterable[Case], default: Decision, method: str) -> Plan:
+        return Plan(cases, default, self._file, _SUBJECTS.get(method, _nothing))
+
+    def cases(self, rules: Iterable[Rule], method: str, target: str) -> tuple[list[Case], list[Missed]]:
+        """The rules as cases of one name, and those that never hold of it."""
+        facts = self._facts(target) if method == CALL else Facts(is_tool=False)
+        cases, never = [], []
         for rule in rules:
-            for pattern in rule.tools:
-                if pattern.exact:
-                    self._exact.setdefault(pattern.text, []).append(rule)
-                else:
-                    self._globs.setdefault(pattern.head, []).append((pattern, rule))
-            for pattern in rule.methods:
-                if pattern not in meant:
-                    meant[pattern] = [method for method in GATED_METHODS if pattern.matches(method)]
-                for method in meant[pattern]:
-                    self._methods[method][rule.id] = rule
-        self._lengths = sorted({len(head) for head in self._globs})
+            condition = self._condition(rule, facts)
+            case = Case(
+                rule,
+                self._refusal(rule),
+                condition,
+                self._held(rule, method),
+                charges_of(
+                    rule, self._caller, self._server, target if method == CALL else method, self._zone
+                ),
+            )
+            if case.never and condition is not None:
+                words = condition.wanting(_UNKNOWN, 0)
+                never.append(Missed(rule, would(rule, words)))
+            else:
+                cases.append(case)
+        return cases, never
 
-    def by_method(self, method: str) -> dict[str, Rule]:
-        """The rules that match a gated method, by id."""
-        return self._methods[method]
+    def possible(self, rule: Rule) -> Case:
+        """A case that may hold or not, of which no more is asked."""
+        case = Case(rule, self._refusal(rule))
+        case.always = False
+        return case
 
-    def by_tool(self, name: str) -> dict[str, Rule]:
-        """The rules that match a tool, by id."""
-        matching = {rule.id: rule for rule in self._exact.get(name, ())}
-        for length in self._lengths:
-            if length > len(name):
-                break
-            for pattern, rule in self._globs.get(name[:length], ()):
-                if rule.id not in matching and pattern.matches(name):
-                    matching[rule.id] = rule
-        return matching
+    def labelled(self, default: Decision, name: str) -> Decision:
+        """The default for a tool, with its labels."""
+        facts = self._facts(name)
+        if not facts.reads and not facts.sends:
+            return default
+        return msgspec.structs.replace(default, reads=facts.reads, sends=facts.sends)
 
-    def decide(self, matching: dict[str, Rule]) -> Decision | None:
-        """Deny beats allow; the winner on the smallest line gives its name. None if nothing matches."""
-        if not matching:
+    def lacks(self, rule: Rule) -> str:
+        return shortfall(rule, self._caller)
+
+    def nearest(self, missed: Iterable[Rule]) -> str:
+        rule = min(missed, key=lambda rule: (not is_meant(rule, self._caller), rule.line, rule.id))
+        return shortfall(rule, self._caller)
+
+    def _facts(self, name: str) -> Facts:
+        stated = self._surroundings.tools.get(name)
+        labels = list(self._labels.of(name))
+        reads = {*(stated.reads if stated else ()), *(label for one in labels for label in one.reads)}
+        sends = {*(stated.sends if stated else ()), *(label for one in labels for label in one.sends)}
+        return Facts(stated=stated, reads=tuple(sorted(reads)), sends=tuple(sorted(sends)))
+
+    def _refusal(self, rule: Rule) -> str:
+        return refusal(rule, self._caller) if rule.effect is Verdict.ASK else ""
+
+    def _condition(self, rule: Rule, facts: Facts) -> Condition | None:
+        if rule.when is None:
             return None
-        denials = [rule for rule in matching.values() if rule.effect is Verdict.DENY]
-        winner = _by_line({rule.id: rule for rule in denials} or matching)[0]
-        word = "denies" if denials else "allows"
-        return Decision(
-            verdict=winner.effect,
-            rule=winner.id,
-            reason=f"rule {winner.id} {word} it",
-            origin=f"{self._file}:{winner.line}",
-            durable=any(rule.durable for rule in matching.values()),
-            recheck=any(rule.recheck for rule in matching.values()),
-        )
+        condition = compile_when(rule.when, self._zone, self._surroundings, self._caller, facts)
+        return condition if condition.moves or condition.fixed is not True else None
+
+    def _held(self, rule: Rule, method: str) -> tuple[Held, ...]:
+        tests = self._tests.get(rule.id)
+        if tests is None:
+            tests = self._tests[rule.id] = tuple(
+                _test(argument, self._surroundings) for argument in rule.args
+            )
+        if method == ELICITATION and rule.elicitation is not None:
+            elicited = Elicited(rule.elicitation)
+            if not elicited.always and not any(pattern.matches(method) for pattern in rule.methods):
+                return (*tests, elicited)
+        return tests
 
 
-def _by_line(rules: dict[str, Rule]) -> tuple[Rule, ...]:
-    return tuple(sorted(rules.values(), key=lambda rule: (rule.line, rule.id)))
+class _Unreadable:
+    """An argument rule that cannot be compiled: nothing can be told of what it demands."""
+
+    __slots__ = ()
+
+    def holds(self, _: Json) -> bool | None:
+        return None
+
+    def wanting(self, _: Json) -> str:
+        return "what it says of arguments could be read"
+
+
+def _test(argument: Argument, surroundings: Surroundings) -> Held:
+    try:
+        from mcpguard.policy.arguments import compile_argument  # noqa: PLC0415
+
+        return compile_argument(argument, surroundings)
+    except Exception:  # noqa: BLE001 (rule 2 of `cases`; `document` refuses what is known to be wrong)
+        return _Unreadable()
+
+
+def _arguments(value: Json) -> Json:
+    return {} if value is None else value
+
+
+def _of_prompt(params: Json) -> Json:
+    return _arguments(params.get("arguments"))
+
+
+def _params(value: Json) -> Json:
+    return value
+
+
+def _nothing(_: Json) -> Json:
+    return {}
+
+
+_SUBJECTS: Final = {CALL: _arguments, PROMPT: _of_prompt, ELICITATION: _params}
+_UNKNOWN: Final = Circumstances()
