@@ -48,6 +48,10 @@ SCHEMA_DEPTH: Final = 32
 """Deepest nesting of an input schema."""
 SCHEMA_REFS: Final = 64
 """References in one schema; nested fan-out of references grows exponentially in validators."""
+SCHEMA_BYTES: Final = 512 * KIB
+"""Largest schema that arguments or results are held against, encoded bytes."""
+SCHEMA_STEPS: Final = 20_000
+"""Subschemas that a validator may meet for one level of a value, references followed, or paths through levels."""
 LIST_PAGES: Final = 64
 """Pages of one listing."""
 MODERN_TTL_MS: Final = 1000
@@ -116,6 +120,16 @@ RULES: Final = 20_000
 """Rules in one policy."""
 PATTERN_CHARS: Final = 256
 """Longest pattern in a rule."""
+ARGUMENT_RULES: Final = 64
+"""Arguments that one rule speaks of."""
+FOLDER_CHARS: Final = 4096
+"""Longest folder in a rule, characters; the longest path on Linux."""
+ROLES: Final = 1024
+"""Roles in one policy."""
+LABEL_RULES: Final = 4096
+"""`[[label]]` tables in one policy."""
+CEDAR_CHARS: Final = 1 * MIB
+"""Longest Cedar policies in one file, characters."""
 SNAPSHOT_NAMES: Final = 4096
 """Names whose decision a snapshot remembers; server-chosen, so bounded."""
 TARGET_CHARS: Final = 256

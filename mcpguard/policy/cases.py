@@ -253,6 +253,15 @@ class Plan:
             asking = [case for case in self._cases if case.effect is Verdict.ASK]
             candidates = [found, self._default, *([self._decide(asking)] if asking else [])]
             found = max(candidates, key=lambda decision: decision.verdict)
+        if found.silent:  # it is not that no rule speaks of it
+            rule = self.cases[0].rule
+            return msgspec.structs.replace(
+                found,
+                rule=rule.id,
+                reason=f"no rule allows it, and rule {rule.id} may refuse it",
+                origin=self._origin(rule),
+                depends=True,
+            )
         return msgspec.structs.replace(found, depends=True)
 
     def _spent(self, decision: Decision, case: Case, reason: str) -> Decision:

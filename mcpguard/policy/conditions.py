@@ -64,10 +64,11 @@ class Condition:
 
     Attributes:
         fixed: Whether the parts that cannot change hold; if False, the rule never speaks of this tool.
+        lasting: The first of them that does not, as the end of a sentence that begins with `if`.
         moves: Whether there are parts that can.
     """
 
-    __slots__ = ("_moving", "_words", "fixed", "moves")
+    __slots__ = ("_moving", "fixed", "lasting", "moves")
 
     def __init__(
         self, fixed: Iterable[tuple[bool | None, str]], moving: Iterable[tuple[Part, str]] = ()
@@ -76,7 +77,7 @@ class Condition:
         self._moving = tuple(moving)
         self.fixed = _all(held for held, _ in settled)
         self.moves = bool(self._moving)
-        self._words = next((words for held, words in settled if held is self.fixed), "")
+        self.lasting = next((words for held, words in settled if held is self.fixed is not True), "")
 
     def holds(self, circumstances: Circumstances, now: int) -> bool | None:
         """Whether all of it holds; `now` in monotonic nanoseconds."""
@@ -94,11 +95,11 @@ class Condition:
     def wanting(self, circumstances: Circumstances, now: int) -> str:
         """What would have to be otherwise, as the end of a sentence that begins with `if`; empty if all holds."""
         if self.fixed is False:
-            return self._words
+            return self.lasting
         told = [(_told(part, circumstances, now), words) for part, words in self._moving]
         failing = [words for held, words in told if held is False]
         doubtful = [words for held, words in told if held is None]
-        return next(iter([*failing, *([self._words] if self.fixed is None else []), *doubtful]), "")
+        return next((words for words in (*failing, self.lasting, *doubtful) if words), "")
 
 
 def compile_when(

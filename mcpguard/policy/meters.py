@@ -2,8 +2,8 @@
 
 Rule 1: looking takes nothing; what was looked at is taken when the request is forwarded.
 Rule 2: in no time as long as that of a rate, wherever it begins, more passes than the rate says.
-Rule 3: a budget never comes back before midnight in its zone, whatever is done to the clock or to the daemon: a day
-that is earlier than the last one counts as the last one, and budgets are kept (`dump`, `load`).
+Rule 3: a budget comes back at midnight in its zone. Neither a restart gives it back (`dump`, `load`) nor a clock that
+is set back, since a day before the last one counts as the last one. A clock that is set forward does.
 Rule 4: what is counted apart is bounded (`limits.METERS`, `limits.METERS_OF_ONE`); beyond it nothing new passes.
 
 Decided:

@@ -26,7 +26,9 @@ from mcpguard.policy.snapshot import Snapshot, snapshot_with
 PROJECT: Final = "project:"
 """What a label of a project's file begins with in decisions and circumstances; its name follows."""
 
-_ABSTAINS: Final = Decision(Verdict.ALLOW, "project", "the file of the project does not speak of it")
+_ABSTAINS: Final = Decision(
+    Verdict.ALLOW, "project", "the file of the project does not speak of it", "project"
+)
 _NOBODY: Final = Caller()
 _NOWHERE: Final = Surroundings()
 
@@ -112,8 +114,8 @@ def lesser(outer: Decision, project: Decision) -> Decision:
     """The lesser of two decisions on the same thing, with what either asks for."""
     winner = project if project.verdict < outer.verdict else outer
     verdict, reason = winner.verdict, winner.reason
-    if outer.silent and project.verdict is not Verdict.ALLOW:
-        winner = project
+    if outer.silent and (project.verdict is not Verdict.ALLOW or project.depends):
+        winner = project  # what passes unless a rule speaks of it: this one does, or may
         reason = project.reason if project.verdict is verdict else f"no rule allows it, and {project.reason}"
     charges = () if verdict is Verdict.DENY else (*outer.charges, *project.charges)
     sizes = [size for size in (outer.result_bytes, project.result_bytes) if size]

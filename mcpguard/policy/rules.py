@@ -207,7 +207,12 @@ class Rule(msgspec.Struct, frozen=True):
 
     def same_as(self, other: Rule) -> bool:
         """Whether both say the same, wherever they stand."""
-        return msgspec.structs.replace(self, line=0) == msgspec.structs.replace(other, line=0)
+        return _unplaced(self) == _unplaced(other)
+
+
+def _unplaced(rule: Rule) -> Rule:
+    args = tuple(msgspec.structs.replace(argument, line=0) for argument in rule.args)
+    return msgspec.structs.replace(rule, line=0, file="", args=args)
 
 
 class Labelled(msgspec.Struct, frozen=True):

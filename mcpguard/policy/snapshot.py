@@ -312,8 +312,7 @@ class _Builder:
                 ),
             )
             if case.never and condition is not None:
-                words = condition.wanting(_UNKNOWN, 0)
-                never.append(Missed(rule, would(rule, words)))
+                never.append(Missed(rule, would(rule, condition.lasting)))
             else:
                 cases.append(case)
         return cases, never
@@ -405,4 +404,3 @@ def _nothing(_: Json) -> Json:
 
 
 _SUBJECTS: Final = {CALL: _arguments, PROMPT: _of_prompt, ELICITATION: _params}
-_UNKNOWN: Final = Circumstances()
