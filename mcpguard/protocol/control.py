@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from mcpguard.errors import ProtocolError
-from mcpguard.model import JsonObject
+from mcpguard.model import Json, JsonObject
 
 WIRE = 1
 
@@ -67,6 +67,6 @@ def reply(content: JsonObject) -> bytes:
     return msgspec.json.encode({"v": WIRE, **content}) + b"\n"
 
 
-def failure(code: str, sentence: str) -> bytes:
+def failure(code: str, sentence: str, **members: Json) -> bytes:
     """A reply that says no, with its LF."""
-    return reply({"ok": False, "code": code, "error": sentence})
+    return reply({"ok": False, "code": code, "error": sentence, **members})
