@@ -138,10 +138,7 @@ class Book:
         Raises:
             ApprovalError: There is no such ticket, it was answered, it expired, or presence is wanted and not shown.
         """
-        self._lapse(now)
-        ticket = self.find(ident)
-        if ticket.state is not State.OPEN:
-            raise _too_late(ticket, now)
+        ticket = self.waiting(ident, now)
         if len(answer.reason) > limits.REASON_CHARS:
             raise ApprovalError(
                 f"the reason has more than {limits.REASON_CHARS} characters",
@@ -236,6 +233,18 @@ class Book:
             near = difflib.get_close_matches(ident[: limits.NAME_CHARS], self._open, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}?" if near else "what waits is shown by: mcpguard pending"
             raise ApprovalError(f"there is no ticket {ident[:40]!a}", code="unknown", hint=hint)
+        return ticket
+
+    def waiting(self, ident: str, now: int) -> Ticket:
+        """A ticket that waits.
+
+        Raises:
+            ApprovalError: There is none, or it waits no longer: by whom it was answered, and how long ago.
+        """
+        self._lapse(now)
+        ticket = self.find(ident)
+        if ticket.state is not State.OPEN:
+            raise _too_late(ticket, now)
         return ticket
 
     # --- inside ----------------------------------------------------------------------------------------------

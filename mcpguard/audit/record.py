@@ -68,8 +68,8 @@ class Record(msgspec.Struct, frozen=True):
         prev: SHA-256 of the previous line with its LF, hex.
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
-        type: `call`, `outcome`, `drop`, `finding`, `session`, `policy`, `trust`, `host` or `log`; readers
-            skip types they do not know.
+        type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host` or
+            `log`; readers skip types they do not know.
         body: Every member outside the envelope, `type` included.
     """
 
@@ -212,6 +212,25 @@ def finding(start: bytes, kind: str, name: str, fault: str, pinned: str, seen: s
         encode(pinned),
         encode(seen),
     )
+
+
+def approval(event: str, ticket: str, start: bytes = b"", **members: Json) -> bytes:
+    """A question to a person: `asked`, `granted`, `denied`, `expired`, `void`, or `left` by a call that gave up.
+
+    `start` is from `prefix`, where it happened on a connection. What was allowed is in the record of the call.
+    """
+    head = b'"type":"approval",%b"event":%b,"ticket":%b' % (start, encode(event), encode(ticket))
+    return _members(head, members, ("conn", "host", "server", "ticket"))
+
+
+def approved(tail: bytes, ticket: str) -> bytes:
+    """The tail of `call_tail` for a call that a person has approved."""
+    return b'%b"approval":%b,' % (tail, encode(ticket))
+
+
+def flow(start: bytes, labels: list[str], tool: str) -> bytes:
+    """Labels that an answer of a tool has brought, for the first time in this run of the host."""
+    return b'"type":"flow",%b"tool":%b,"labels":%b' % (start, encode(tool), encode(labels))
 
 
 def session(start: bytes, event: str, **members: Json) -> bytes:
