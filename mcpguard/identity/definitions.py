@@ -86,7 +86,7 @@ def definition_digest(definition: Json) -> str:
                 f"a definition of {size} bytes cannot be pinned: the most is {DEFINITION_BYTES}",
                 hint="ask the publisher of the server for shorter definitions",
             )
-        form = _canonical(definition)
+        form = canonical(definition)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise TrustError(
             f"a definition has no canonical form: {error}",
@@ -112,7 +112,12 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _canonical(value: Json) -> bytes:
+def canonical(value: Json) -> bytes:
+    """The form whose SHA-256 is a digest; see the top of this file.
+
+    Raises:
+        ValueError: The value has none; so do TypeError, OverflowError and RecursionError say.
+    """
     try:
         return rfc8785.dumps(value)
     except rfc8785.IntegerDomainError:

@@ -57,6 +57,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=_HEX)]
 Word = Annotated[str, msgspec.Meta(pattern=_WORD, max_length=limits.MANIFEST_WORD_CHARS)]
 Variable = Annotated[str, msgspec.Meta(pattern=_VARIABLE)]
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.MANIFEST_TITLE_CHARS)]
+Label = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9_.-]{0,63}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=limits.ID_MAX)]
 Argv = Annotated[tuple[Word, ...], msgspec.Meta(min_length=1, max_length=limits.MANIFEST_ARGV)]
 Variables = Annotated[dict[Variable, Word], msgspec.Meta(max_length=limits.MANIFEST_VARIABLES)]
@@ -130,6 +131,8 @@ class Manifest(msgspec.Struct, frozen=True):
         server_requests: Requests that it may make of its host.
         tools: Name to digest of the whole definition.
         risks: Name of a tool to what the manifest's author says of it; shown, never believed.
+        reads: Name of a tool to labels of what its answers carry, such as `untrusted` or `private`.
+        sends: Name of a tool to labels of where it sends what it is given, such as `external`.
         prompts: Name to digest.
         resource_templates: URI template to digest.
         resources: URI patterns.
@@ -150,6 +153,8 @@ class Manifest(msgspec.Struct, frozen=True):
     server_requests: tuple[str, ...] = ()
     tools: dict[str, str] = {}
     risks: dict[str, str] = {}
+    reads: dict[str, tuple[str, ...]] = {}
+    sends: dict[str, tuple[str, ...]] = {}
     prompts: dict[str, str] = {}
     resource_templates: dict[str, str] = {}
     resources: tuple[str, ...] = ()
@@ -244,6 +249,8 @@ class _Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.URI_CHARS)]
     definition_sha256: Sha256
     risk: Annotated[str, msgspec.Meta(max_length=limits.MANIFEST_TITLE_CHARS)] = ""
+    reads: Annotated[tuple[Label, ...], msgspec.Meta(max_length=16)] = ()
+    sends: Annotated[tuple[Label, ...], msgspec.Meta(max_length=16)] = ()
 
 
 class _Resource(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -330,6 +337,8 @@ def _manifest(read: _Predicate, ignored: tuple[str, ...]) -> Manifest:
         server_requests=read.protocol.server_requests,
         tools=_table("tools", read.tools),
         risks={tool.name: tool.risk for tool in read.tools if tool.risk},
+        reads={tool.name: tool.reads for tool in read.tools if tool.reads},
+        sends={tool.name: tool.sends for tool in read.tools if tool.sends},
         prompts=_table("prompts", read.prompts),
         resource_templates=_table("resource_templates", read.resource_templates),
         resources=tuple(resource.pattern for resource in read.resources),
@@ -356,7 +365,11 @@ def _predicate(manifest: Manifest) -> _Predicate:
             manifest.server_name, manifest.instructions_sha256, manifest.capabilities, manifest.server_requests
         ),
         tools=tuple(
-            _Definition(name, digest, manifest.risks.get(name, "")) for name, digest in manifest.tools.items()
+            _Definition(
+                name, digest, manifest.risks.get(name, ""), manifest.reads.get(name, ()),
+                manifest.sends.get(name, ()),
+            )
+            for name, digest in manifest.tools.items()
         ),
         prompts=tuple(_Definition(name, digest) for name, digest in manifest.prompts.items()),
         resource_templates=tuple(

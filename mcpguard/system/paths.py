@@ -69,6 +69,11 @@ def store_dir() -> Path:
     return state_dir() / "store"
 
 
+def memory_dir() -> Path:
+    """What a daemon must remember of the one before."""
+    return state_dir() / "memory"
+
+
 def daemon_log() -> Path:
     """What a daemon that was started on demand has to say to a developer."""
     return state_dir() / "daemon.log"
