@@ -76,4 +76,8 @@ class Announce(msgspec.Struct, frozen=True):
     """The book of approvals has changed: tell whoever watches it."""
 
 
-Command: TypeAlias = LookAgain | Append | Later | Write | Noticed | Announce | Close
+class Remember(msgspec.Struct, frozen=True):
+    """Write down what this run of the host has seen, before anything after this command."""
+
+
+Command: TypeAlias = LookAgain | Remember | Append | Later | Write | Noticed | Announce | Close

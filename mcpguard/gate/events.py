@@ -6,9 +6,11 @@ from typing import TypeAlias
 
 import msgspec
 
+from mcpguard.gate.schemas import PinnedSchemas
+from mcpguard.gate.shared import Manners
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
-from mcpguard.policy.snapshot import Snapshot
+from mcpguard.policy.decider import Decider
 
 
 class BytesReceived(msgspec.Struct, frozen=True, gc=False):
@@ -27,10 +29,11 @@ class StreamEnded(msgspec.Struct, frozen=True):
 
 
 class PolicyChanged(msgspec.Struct, frozen=True):
-    """Another snapshot holds from the next message on."""
+    """Another policy holds from the next message on, and people are asked in another way."""
 
-    snapshot: Snapshot
+    snapshot: Decider
     now: int
+    manners: Manners = Manners()
 
 
 class PinsChanged(msgspec.Struct, frozen=True):
@@ -38,6 +41,7 @@ class PinsChanged(msgspec.Struct, frozen=True):
 
     pins: DefinitionPins
     now: int
+    schemas: PinnedSchemas | None = None
 
 
 class NotRecorded(msgspec.Struct, frozen=True):

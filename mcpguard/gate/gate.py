@@ -18,19 +18,29 @@ from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from mcpguard.errors import ProtocolError
-from mcpguard.gate import refusals, subscriptions
+from mcpguard.gate import asking, inband, refusals, subscriptions
 from mcpguard.gate.commands import Command
-from mcpguard.gate.events import BytesReceived, Event, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
+from mcpguard.gate.events import (
+    BytesReceived,
+    Event,
+    NotRecorded,
+    PinsChanged,
+    PolicyChanged,
+    StillWaiting,
+    StreamEnded,
+    TicketSettled,
+)
 from mcpguard.gate.half import Half
 from mcpguard.gate.host import HostSide
 from mcpguard.gate.ledger import Ledger
 from mcpguard.gate.outbox import Outbox
 from mcpguard.gate.pinning import Pinning
 from mcpguard.gate.server import ServerSide
+from mcpguard.gate.shared import Shared, alone
 from mcpguard.gate.state import State
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
-from mcpguard.policy.snapshot import Snapshot
+from mcpguard.policy.decider import Decider
 from mcpguard.protocol.framing import LineBuffer
 from mcpguard.protocol.methods import Kind
 
@@ -45,21 +55,25 @@ class Gate:
         key: Key of argument digests.
         pins: What the server's manifest pins; None leaves definitions as they are.
         withdrawn: Digests of deviating definitions that earlier connections saw, by kind and name (`pinning`).
+        shared: What it has in common with other connections; None for a gate by itself.
     """
 
     __slots__ = ("_buffers", "_halves", "_state")
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        snapshot: Decider,
         server: str,
         prefix: bytes,
         key: bytes,
         pins: DefinitionPins | None = None,
         withdrawn: Mapping[tuple[str, str], str] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         pinning = None if pins is None else Pinning(pins, withdrawn)
-        self._state = State(Ledger(snapshot, prefix, key, pinning), server)
+        shared = shared or alone()
+        ledger = Ledger(snapshot, prefix, key, pinning, shared.circumstances)
+        self._state = State(ledger, server, shared)
         self._buffers = {Side.HOST: LineBuffer(), Side.SERVER: LineBuffer()}
         self._halves: dict[Side, Half] = {
             Side.HOST: HostSide(self._state),
@@ -78,11 +92,17 @@ class Gate:
             case StreamEnded():
                 self._ended(event.side)
             case PolicyChanged():
+                self._state.manners = event.manners
                 self._changed(lambda ledger: ledger.change(event.snapshot))
             case PinsChanged():
+                state.repinned(event.pins.tools, event.schemas)
                 self._changed(lambda ledger: ledger.repin(event.pins))
             case NotRecorded():
                 self._unrecorded(last, event.reason)
+            case TicketSettled():
+                self._settled(event)
+            case StillWaiting():
+                asking.keep_alive(state)
             case _:
                 assert_never(event)
         return state.out.commands()
@@ -96,6 +116,11 @@ class Gate:
     def in_flight(self) -> int:
         """Requests of the host without an answer."""
         return len(self._state.calls)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a person."""
+        return len(self._state.waiting)
 
     @property
     def claims(self) -> tuple[str, str, str]:
@@ -126,10 +151,22 @@ class Gate:
         if partial := self._buffers[side].partial:
             state.drop(side, "the stream ended inside a line", partial)
         state.tell_hushed()
+        for held in state.waiting.drain():
+            asking.forget(state, held)
+            if side is Side.SERVER and held.side is Side.HOST:
+                state.out.to_host.append(refusals.gone(held.call.ident))
+            elif side is Side.SERVER and held.answers is not None:
+                state.out.to_host.append(refusals.gone(held.answers.ident))
         if side is Side.SERVER:
             for call in state.calls.drain():
                 state.out.to_host.append(refusals.gone(call.ident))
                 state.out.later.append(state.ledger.settled(call, b"lost", state.now, 0))
+
+    def _settled(self, event: TicketSettled) -> None:
+        """Let through, or answer, what waited for a ticket; a yes is good for as many calls as it was given for."""
+        inband.withdraw(self._state, event.ident)
+        for held in self._state.waiting.of(event.ident):
+            self._halves[held.side].resume(held, event)
 
     def _unrecorded(self, last: Outbox, reason: str) -> None:
         """Send what may be sent without a record, and answer every call that may not travel."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from mcpguard.gate.events import TicketSettled
 from mcpguard.gate.state import State
+from mcpguard.gate.waiting import Held
 from mcpguard.model import Json, JsonObject
 from mcpguard.protocol import jsonrpc, methods
 from mcpguard.protocol.strict import Refused, decode
@@ -51,6 +53,10 @@ class Half(ABC):
     @abstractmethod
     def _refuse(self, refused: Refused, line: bytes) -> None:
         """Record a message that does not pass, and answer whoever waits."""
+
+    @abstractmethod
+    def resume(self, held: Held, event: TicketSettled) -> None:
+        """Go on with a request of this side whose ticket was settled."""
 
     def _batch(self, value: Json, line: bytes) -> None:
         if type(value) is not list:

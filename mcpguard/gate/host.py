@@ -12,15 +12,20 @@ from __future__ import annotations
 from typing import Final
 
 from mcpguard import limits
-from mcpguard.gate import refusals, rounds, subscriptions
+from mcpguard.approvals.ticket import Grant
+from mcpguard.audit import record
+from mcpguard.gate import asking, inband, refusals, rounds, subscriptions
+from mcpguard.gate.events import TicketSettled
 from mcpguard.gate.half import Half
 from mcpguard.gate.ledger import Ruling
 from mcpguard.gate.pending import Call
-from mcpguard.model import Era, Json, JsonObject, MessageId, Side
+from mcpguard.gate.waiting import Held
+from mcpguard.model import Era, Json, JsonObject, MessageId, Side, Verdict
 from mcpguard.protocol import jsonrpc, meta, methods, views
 from mcpguard.protocol.jsonrpc import Shape
 from mcpguard.protocol.methods import Kind, Method
 from mcpguard.protocol.strict import Refused, encode, encode_raw
+from mcpguard.protocol.uri import normalise
 
 SPLICE_BYTES: Final = 2048
 """From this size on, a line that is already our own encoding gets its id exchanged instead of being encoded
@@ -75,7 +80,7 @@ class HostSide(Half):
         try:
             if params is not None:
                 views.check_params(params)
-            if state.calls.taken(ident):
+            if state.calls.taken(ident) or state.waiting.taken(Side.HOST, ident):
                 raise Refused("this id is in flight already")
             self._admit_era(ident, name, params)
         except _AnsweredError:
@@ -114,32 +119,24 @@ class HostSide(Half):
         """
         state = self._state
         params: JsonObject | None = message.get("params")
-        target = ""
-        edited = not line
-        kind = method.kind
-        if kind is _TOOL:
-            if params is None:
-                raise Refused("tools/call needs params")
-            target = views.tool_name(params, state.ledger.tools)
-            ruling = state.ledger.tool(target)
-        elif kind is Kind.GATED:
-            target = views.target(method.name, params or {})
-            ruling = state.ledger.method(method.name, target)
-        else:
-            if kind is Kind.TASK:
-                self._task(method.name, params)
-            ruling = state.ledger.unless_denied(method.name)
+        target, ruling, edited = self._ruled(method, params)
+        edited = edited or not line
         call = Call(message["id"], method, target, ruling.outcome, state.now)
-        if not ruling.allowed:
+        if method.kind is Kind.TASK and params is not None and type(params.get("taskId")) is str:
+            call.maker = state.tasks.get(params["taskId"])
+        if not (ruling.allowed or ruling.asks):
             self._deny(call, ruling, params)
             return
         if params is not None and ("_meta" in params or state.era is _MODERN):
             edited = self._prepare(call, params) or edited
+        kind = method.kind
         if kind is _TOOL:
             call.augmented = params is not None and "task" in params
-            self._forward(message, call, ruling, b"" if edited else line)
-            return
-        if kind is Kind.LIST:
+            if fault := self._misfit(call, params):
+                misfit = refusals.Misfit(Verdict.DENY, "schema", fault, "manifest")
+                self._deny(call, state.ledger.denied(method.name, target, misfit), params)
+                return
+        elif kind is Kind.LIST:
             call.listing, turned = state.listing.request(method, params)
             edited = edited or turned
         elif kind is Kind.LISTEN and self._listen(call, params or {}):
@@ -149,28 +146,129 @@ class HostSide(Half):
             edited = True
         self._forward(message, call, ruling, b"" if edited else line)
 
+    def _ruled(self, method: Method, params: JsonObject | None) -> tuple[str, Ruling, bool]:
+        """What a request is about, what is decided of it, and whether its params were edited for that.
+
+        Raises:
+            Refused: Its params do not say what it is about.
+        """
+        ledger, name = self._state.ledger, method.name
+        if method.kind is _TOOL:
+            if params is None:
+                raise Refused("tools/call needs params")
+            target = views.tool_name(params, ledger.tools)
+            ruling = ledger.tool(target)
+            if ruling.decision.depends:
+                ruling = ledger.judged(name, target, params.get("arguments"), self._state.now)
+            return target, ruling, False
+        if method.kind is not Kind.GATED:
+            if method.kind is Kind.TASK:
+                self._task(name, params)
+            return "", self._unless_denied(name, params), False
+        target = views.target(name, params or {})
+        if not ledger.snapshot.method(name).depends:
+            return target, ledger.method(name, target), False
+        judged, edited = self._normal(name, target, params)
+        return judged, ledger.judged(name, judged, params, self._state.now), edited
+
+    def _unless_denied(self, name: str, params: JsonObject | None) -> Ruling:
+        ledger = self._state.ledger
+        ruling = ledger.unless_denied(name)
+        return ledger.judged(name, "", params, self._state.now) if ruling.decision.depends else ruling
+
+    def _normal(self, name: str, target: str, params: JsonObject | None) -> tuple[str, bool]:
+        """The target in the one form that patterns speak of, put into the request; where policy binds."""
+        if not name.startswith("resources/") or params is None or self._state.ledger.observing:
+            return target, False
+        judged = normalise(target)
+        params["uri"] = judged
+        return judged, judged != target
+
+    def _misfit(self, call: Call, params: JsonObject | None) -> str:
+        """Why arguments are not what the pinned definition of the tool takes; empty if they are."""
+        state = self._state
+        schemas = state.shared.schemas
+        if schemas is None or not state.ledger.snapshot.schemas or params is None:
+            return ""
+        return schemas.arguments_fault(call.target, params.get("arguments") or {})
+
     def _forward(self, message: JsonObject, call: Call, ruling: Ruling, line: bytes) -> None:
+        """Send a request on; where policy asks, only if a person has said yes."""
         state = self._state
         out = state.out
-        number = state.calls.add(call)
         params: Json = message.get("params")
-        out.records.append(state.ledger.decided(number, ruling.tail, _judged_part(call, params)))
+        tail = ruling.tail
+        if ruling.asks:
+            ticket = self._permitted(message, call, ruling)
+            if not ticket:
+                return
+            call.approval = ticket
+            tail = record.approved(tail, ticket)
+            out.durable = out.recheck = True
+        number = state.calls.add(call)
+        out.records.append(state.ledger.decided(number, tail, _judged_part(call, params)))
         if ruling.decision.durable:
             out.durable = True
         if ruling.decision.recheck:
             out.recheck = True
         state.counts["allowed"] += 1
+        state.forwarded(call, ruling.decision)
         if call.token is not None:
             params["_meta"]["progressToken"] = number
             line = b""
         out.guard(_SERVER, number, renumbered(message, number, line))
+
+    def _permitted(self, message: JsonObject, call: Call, ruling: Ruling) -> str:
+        """The ticket by which a person permits a request; empty if it waits, or was denied here."""
+        state = self._state
+        if call.approval:
+            return call.approval
+        held = Held(Side.HOST, message, call, "")
+        answer = asking.approve(state, held, ruling)
+        if isinstance(answer, Grant):
+            return answer.ticket
+        if answer is not None:
+            self._unapproved(call, ruling, answer, message.get("params"))
+        return ""
+
+    def _unapproved(self, call: Call, ruling: Ruling, reason: str, params: JsonObject | None) -> None:
+        decision = ruling.decision
+        unapproved = refusals.Unapproved(Verdict.DENY, decision.rule, reason, decision.origin)
+        ledger = self._state.ledger
+        self._deny(call, ledger.denied(call.method.name, call.target, unapproved), params)
+
+    def resume(self, held: Held, event: TicketSettled) -> None:
+        """Go on with a request whose ticket was settled; it is judged again, as things are now."""
+        call, params = held.call, held.message.get("params")
+        try:
+            _, ruling, _ = self._ruled(call.method, params)
+            if not (ruling.allowed or ruling.asks):
+                self._deny(call, ruling, params)
+            elif ruling.asks and not event.granted:
+                self._unapproved(call, ruling, event.sentence, params)
+            elif ruling.asks and not self._spend(held, ruling):
+                self._unapproved(call, ruling, asking.SPENT, params)
+            else:
+                self._forward(held.message, call, ruling, b"")
+        except Refused as refused:
+            self._invalid(call.ident, refused.message, call.method.name)
+
+    def _spend(self, held: Held, ruling: Ruling) -> bool:
+        """Use the grant for a request that waited; False if there is none for it any more."""
+        call = held.call
+        grant = asking.spend(self._state, call, held.message.get("params") or {}, ruling)
+        call.approval = grant.ticket if grant is not None else ""
+        return grant is not None
 
     def _deny(self, call: Call, ruling: Ruling, params: JsonObject | None) -> None:
         state = self._state
         state.counts["denied"] += 1
         state.out.records.append(state.ledger.decided(0, ruling.tail, _judged_part(call, params)))
         if call.method.kind is _TOOL:
-            refusal = refusals.tool(call.ident, call.target, state.name, ruling.decision, state.speaking)
+            shown = state.ledger.tool(call.target).decision.verdict is not Verdict.DENY
+            refusal = refusals.tool(
+                call.ident, call.target, state.name, ruling.decision, state.speaking, shown=shown
+            )
         else:
             refusal = refusals.method(call.ident, call.method.name, state.name, ruling.decision)
         state.out.to_host.append(refusal)
@@ -198,27 +296,45 @@ class HostSide(Half):
     def _modern(self, call: Call, params: JsonObject, tags: JsonObject) -> bool:
         state = self._state
         capabilities: JsonObject = tags[meta.CAPABILITIES]
+        call.declared = dict(capabilities)
         edited = self._shrink(capabilities)
         call.capabilities = capabilities
         state.logs = state.logs or meta.LOG_LEVEL in tags
         state.peer_name = state.peer_name or meta.claimed_name(tags.get(meta.CLIENT_INFO))
         if call.method.asks:
             call.binding = rounds.binding(call.method.name, call.target, params)
+            edited = self._returned(call, params) or edited
+            call.approval = state.rounds.continued(call.binding, state.ledger.snapshot.policy, params)
             state.rounds.admit(call.binding, params)
         return edited
 
+    def _returned(self, call: Call, params: JsonObject) -> bool:
+        """Take the answer to a question of ours out of a retry; True if there was one.
+
+        Raises:
+            Refused: It was given for another call, or the answer was no.
+        """
+        if type(params.get("requestState")) is not str or not self._state.manners.in_band:
+            return False
+        bound = asking.binding(self._state, call, asking.subject(call, params))
+        ticket = inband.returned(self._state, bound, params)
+        if ticket and (reason := inband.verdict(self._state, ticket)):
+            raise Refused(reason)
+        return bool(ticket)
+
     def _shrink(self, capabilities: JsonObject) -> bool:
-        """Remove client capabilities that policy denies, so that no server relies on them."""
+        """Remove client capabilities and extensions that policy denies, so that no server relies on them."""
         denied = [c for c, m in _CAPABILITY_OF.items() if c in capabilities and not self._state.granted(m)]
         for capability in denied:
             del capabilities[capability]
-        return bool(denied)
+        return self._state.ledger.withhold(capabilities) or bool(denied)
 
     def _initialize(self, params: JsonObject) -> None:
         state = self._state
         capabilities = params.get("capabilities")
         if type(capabilities) is not dict or type(params.get("protocolVersion")) is not str:
             raise Refused("initialize needs protocolVersion and capabilities")
+        state.declared = dict(capabilities)
         self._shrink(capabilities)
         state.client = capabilities
         state.peer_name = meta.claimed_name(params.get("clientInfo"))
@@ -311,7 +427,10 @@ class HostSide(Half):
             state.drop(Side.HOST, "a notification that does not exist here", size)
             return
         if name == "notifications/cancelled":
-            passes = self._cancel(params)
+            cancels = self._cancel(params)
+            if cancels is None:
+                return
+            passes = cancels
         elif name == "notifications/progress":
             passes = self._progress(params)
         elif name == "notifications/tasks/status":
@@ -326,7 +445,12 @@ class HostSide(Half):
         else:
             state.drop(Side.HOST, f"{name} about nothing that is in flight", size)
 
-    def _cancel(self, params: JsonObject) -> bool:
+    def _cancel(self, params: JsonObject) -> bool | None:
+        """Whether a cancellation goes to the server; None if it is about a request that never went there."""
+        held = self._state.waiting.take(Side.HOST, params.get("requestId"))
+        if held is not None:
+            asking.forget(self._state, held)
+            return None
         call = self._state.calls.by_ident(params.get("requestId"))
         if call is None or call.method.name == "initialize":
             return False
@@ -348,6 +472,9 @@ class HostSide(Half):
         if ask is None:
             if not state.asks.late(message["id"]):
                 state.drop(Side.HOST, "an answer that nobody asked for", size)
+            return
+        if ask.ticket:
+            inband.taken(state, ask, message.get("result"))
             return
         message["id"] = ask.ident
         status = b"ok" if shape is Shape.RESULT else b"error"

@@ -17,10 +17,11 @@ from mcpguard.gate.bounded import remember
 from mcpguard.gate.pending import Chain
 from mcpguard.gate.pinning import Pinning
 from mcpguard.model import Era, Json, JsonObject, Verdict
-from mcpguard.policy.snapshot import Snapshot
+from mcpguard.policy.decider import Decider
 from mcpguard.protocol import views
 from mcpguard.protocol.methods import Method
 from mcpguard.protocol.strict import Refused
+from mcpguard.protocol.uri import normalise
 
 _GATE_OF: Final = {
     "resources": "resources/read",
@@ -65,7 +66,7 @@ class Listing:
         method: Method,
         chain: Chain,
         result: JsonObject,
-        snapshot: Snapshot,
+        snapshot: Decider,
         era: Era,
         pins: Pinning | None = None,
     ) -> _Page:
@@ -91,7 +92,7 @@ class Listing:
             page.edited = _revocable(result) or page.edited
         return page
 
-    def visible(self, snapshot: Snapshot, pins: Pinning | None = None) -> dict[str, object]:
+    def visible(self, snapshot: Decider, pins: Pinning | None = None) -> dict[str, object]:
         """What the host can see of each list it was shown, to tell whether a change matters to it."""
         seen: dict[str, object] = {holds: _usable(snapshot, holds, "") for holds in self.shown - {"tools"}}
         if "tools" in self.shown:
@@ -108,7 +109,7 @@ class Listing:
         holds: str,
         chain: Chain,
         entries: list[Json],
-        snapshot: Snapshot,
+        snapshot: Decider,
         page: _Page,
         pins: Pinning | None,
     ) -> list[Json]:
@@ -174,11 +175,26 @@ class _Page:
         self.findings: list[str] = []
 
 
-def _usable(snapshot: Snapshot, holds: str, name: str) -> bool:
+def _usable(snapshot: Decider, holds: str, name: str) -> bool:
     if snapshot.observing:
         return True
-    decision = snapshot.tool(name) if holds == "tools" else snapshot.method(_GATE_OF[holds])
-    return decision.verdict is Verdict.ALLOW
+    if holds == "tools":
+        decision = snapshot.tool(name)
+    elif name and holds != "resourceTemplates":
+        decision = snapshot.method(_GATE_OF[holds], _judged_name(holds, name))
+    else:
+        decision = snapshot.method(_GATE_OF[holds])
+    return decision.verdict is not Verdict.DENY
+
+
+def _judged_name(holds: str, name: str) -> str:
+    """What policy is asked about: a resource by its URI as it would be read; one that has none matches no pattern."""
+    if holds != "resources":
+        return name
+    try:
+        return normalise(name)
+    except Refused:
+        return ""
 
 
 def _revocable(result: JsonObject) -> bool:

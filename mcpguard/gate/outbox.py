@@ -6,7 +6,18 @@ after a failed `Append` everything else can still be sent and each of them be an
 
 from __future__ import annotations
 
-from mcpguard.gate.commands import Append, Close, Command, Finding, Later, LookAgain, Noticed, Write
+from mcpguard.gate.commands import (
+    Announce,
+    Append,
+    Close,
+    Command,
+    Finding,
+    Later,
+    LookAgain,
+    Noticed,
+    Remember,
+    Write,
+)
 from mcpguard.model import Side
 
 
@@ -14,6 +25,7 @@ class Outbox:
     """Lines and record bodies of one event. Lines carry their LF."""
 
     __slots__ = (
+        "announce",
         "closing",
         "durable",
         "guarded",
@@ -21,6 +33,7 @@ class Outbox:
         "noticed",
         "recheck",
         "records",
+        "remember",
         "to_host",
         "to_server",
     )
@@ -32,8 +45,10 @@ class Outbox:
         self.later: list[bytes] = []
         self.noticed: tuple[Finding, ...] = ()
         self.guarded: dict[tuple[Side, int], int] = {}
+        self.announce = False
         self.durable = False
         self.recheck = False
+        self.remember = False
         self.closing = ""
 
     def guard(self, side: Side, number: int, line: bytes) -> None:
@@ -47,6 +62,8 @@ class Outbox:
         out: list[Command] = []
         if self.recheck:
             out.append(LookAgain())
+        if self.remember:
+            out.append(Remember())
         if self.records:
             out.append(Append(self.records, self.durable))
         if self.to_server:
@@ -57,6 +74,8 @@ class Outbox:
             out.append(Later(self.later))
         if self.noticed:
             out.append(Noticed(self.noticed))
+        if self.announce:
+            out.append(Announce())
         if self.closing:
             out.append(Close(self.closing))
         return out
@@ -64,7 +83,7 @@ class Outbox:
     def unrecorded(self) -> tuple[list[tuple[Side, int]], Outbox]:
         """The guarded calls that must not travel, and an outbox with all that still may."""
         rest = Outbox()
-        rest.closing = self.closing
+        rest.closing, rest.announce = self.closing, self.announce
         rest.to_server = [x for i, x in enumerate(self.to_server) if (Side.SERVER, i) not in self.guarded]
         rest.to_host = [x for i, x in enumerate(self.to_host) if (Side.HOST, i) not in self.guarded]
         return [(side, number) for (side, _), number in self.guarded.items()], rest

@@ -8,13 +8,14 @@ Source: MCP basic, Requests; security: SDKs match "7", " 7 ", 7.0 to request 7, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from mcpguard import limits
 from mcpguard.gate.bounded import remember
-from mcpguard.model import Json, JsonObject, MessageId
+from mcpguard.model import Charge, Decision, Json, JsonObject, MessageId
 from mcpguard.protocol.methods import Method
 from mcpguard.protocol.strict import Refused
 
@@ -37,8 +38,13 @@ class Call(msgspec.Struct, gc=False):
         listing: For lists, the walk through pages that it belongs to.
         binding: For calls that may answer `input_required`, what a retry must repeat.
         capabilities: What the client declared when it sent this (modern era).
+        declared: What it declared before policy took something away; only for questions of ours.
         augmented: Whether the owner asked for a task, whose first status may come before the answer that names it.
         wanted: For `subscriptions/listen`, the notification kinds that were asked for.
+        decision: What policy said of it when it was forwarded; None before.
+        maker: For a request about a task, the call that made the task, if it was one of a tool.
+        approval: The ticket by which a person approved it.
+        ticket: For a question of ours that the host puts to its user, the ticket that it is about.
     """
 
     ident: MessageId
@@ -53,8 +59,13 @@ class Call(msgspec.Struct, gc=False):
     listing: Chain | None = None
     binding: bytes = b""
     capabilities: JsonObject | None = None
+    declared: JsonObject | None = None
     augmented: bool = False
     wanted: JsonObject | None = None
+    decision: Decision | None = None
+    maker: Call | None = None
+    approval: str = ""
+    ticket: str = ""
 
 
 class Chain(msgspec.Struct):
@@ -72,11 +83,16 @@ class Chain(msgspec.Struct):
 
 
 class Pending:
-    """The requests of one direction that have no answer yet."""
+    """The requests of one direction that have no answer yet.
 
-    __slots__ = ("_by_ident", "_calls", "_late", "_next")
+    Args:
+        settled: Gets the charges of each request that leaves the table, however it ends.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_by_ident", "_calls", "_late", "_next", "_settled")
+
+    def __init__(self, settled: Callable[[tuple[Charge, ...]], None] | None = None) -> None:
+        self._settled = settled
         self._calls: dict[int, Call] = {}
         self._by_ident: dict[MessageId, Call] = {}
         self._late: dict[int, None] = {}
@@ -127,6 +143,8 @@ class Pending:
         call = self._calls.pop(number, None)
         if call is not None:
             del self._by_ident[call.ident]
+            if self._settled and call.decision is not None and call.decision.charges:
+                self._settled(call.decision.charges)
         return call
 
     def cancel(self, call: Call) -> None:
@@ -140,7 +158,4 @@ class Pending:
 
     def drain(self) -> list[Call]:
         """Remove and return every call in flight."""
-        calls = list(self._calls.values())
-        self._calls.clear()
-        self._by_ident.clear()
-        return calls
+        return [call for number in list(self._calls) if (call := self.take(number)) is not None]

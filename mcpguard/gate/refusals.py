@@ -11,14 +11,43 @@ from mcpguard.model import Decision, Era, MessageId, Side
 from mcpguard.protocol import jsonrpc
 
 
-def tool(ident: MessageId, name: str, server: str, decision: Decision, era: Era) -> bytes:
-    """A denied tool: named by its rule where a rule forbids it, unknown where nothing allows it."""
-    if decision.silent:  # by policy or because no manifest names it
+class Misfit(Decision, frozen=True):
+    """A denial because arguments are not what the pinned definition of the tool takes."""
+
+
+class Unapproved(Decision, frozen=True):
+    """A denial because nobody approved it."""
+
+
+def tool(
+    ident: MessageId, name: str, server: str, decision: Decision, era: Era, *, shown: bool = False
+) -> bytes:
+    """A denied tool: named by its rule where a rule forbids it, unknown where nothing allows it.
+
+    `shown`: the tool is in the list that the host gets, since some call of it could pass; this one does not.
+    """
+    if decision.silent and not shown:  # by policy or because no manifest names it
         return jsonrpc.error_line(ident, jsonrpc.INVALID_PARAMS, f"Unknown tool: {name}")
     if isinstance(decision, Withdrawn):
         text = (
             f'mcpguard refused this call: the tool "{name}" of {server} is withdrawn, because {decision.reason}. '
             f"Retrying will not help; a person can {_compare(server)}"
+        )
+        return jsonrpc.tool_denial(ident, text, era)
+    if isinstance(decision, Misfit):
+        text = (
+            f'mcpguard refused this call: {decision.reason}, as the definition of the tool "{name}" of {server} '
+            "says that is pinned. Call it with arguments that fit"
+        )
+        return jsonrpc.tool_denial(ident, text, era)
+    if isinstance(decision, Unapproved):
+        text = f'mcpguard did not let this call of the tool "{name}" of {server} through: {decision.reason}'
+        return jsonrpc.tool_denial(ident, text, era)
+    if shown:
+        text = (
+            f'mcpguard refused this call of the tool "{name}" of {server}: {decision.reason}'
+            f"{_named(decision)}. The same call will not pass; a person can look with: "
+            f"mcpguard policy explain {server} {name}"
         )
         return jsonrpc.tool_denial(ident, text, era)
     text = (
@@ -27,6 +56,10 @@ def tool(ident: MessageId, name: str, server: str, decision: Decision, era: Era)
         f"mcpguard policy explain {server} {name}"
     )
     return jsonrpc.tool_denial(ident, text, era)
+
+
+def _named(decision: Decision) -> str:
+    return "" if decision.silent else f' (rule "{decision.rule}", {decision.origin})'
 
 
 def _compare(server: str) -> str:
@@ -42,6 +75,9 @@ def method(ident: MessageId, name: str, server: str, decision: Decision) -> byte
     """A denied request of any other method."""
     if isinstance(decision, Withdrawn):
         text = f"mcpguard refused {name}: {decision.reason}; a person can {_compare(server)}"
+        return jsonrpc.error_line(ident, jsonrpc.POLICY_REFUSED, text, {"rule": decision.rule})
+    if isinstance(decision, Unapproved):
+        text = f"mcpguard did not let {name} through: {decision.reason}"
         return jsonrpc.error_line(ident, jsonrpc.POLICY_REFUSED, text, {"rule": decision.rule})
     text = (
         f"mcpguard refused {name}: {decision.reason} (rule {decision.rule}, {decision.origin}); "

@@ -3,6 +3,8 @@
 Rule 1: a retry repeats method, target and arguments exactly, or it is another call and may not carry the state.
 Rule 2: a `requestState` is honoured only if this server gave it on this connection for that very call.
 Rule 3: every embedded request is judged like one on the wire.
+Rule 4: a call that a person approved and that asked back is the approved one still: one retry of it, with exactly the
+state that the server gave, needs no second approval, as long as the policy is the same.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ def binding(method: str, target: str, params: JsonObject) -> bytes:
 class Rounds:
     """The states handed out on one connection, and how often each call has asked back."""
 
-    __slots__ = ("_asked", "_states")
+    __slots__ = ("_approved", "_asked", "_states")
 
     def __init__(self) -> None:
+        self._approved: dict[bytes, tuple[str, str, Json]] = {}
         self._states: dict[tuple[str, bytes], None] = {}
         self._asked: dict[bytes, int] = {}
 
@@ -46,6 +49,17 @@ class Rounds:
         state = params["requestState"]
         if type(state) is not str or (state, bound) not in self._states:
             raise Refused("requestState was not given by this server for this call")
+
+    def approved(self, bound: bytes, ticket: str, policy: str, result: JsonObject) -> None:
+        """A call that was approved by a ticket asks back."""
+        remember(self._approved, bound, (ticket, policy, result.get("requestState")), limits.STATES)
+
+    def continued(self, bound: bytes, policy: str, params: JsonObject) -> str:
+        """The ticket by which a retry is approved already; the empty string if it is not. Once for each round."""
+        if "inputResponses" not in params and "requestState" not in params:
+            return ""
+        ticket, under, state = self._approved.pop(bound, ("", "", None))
+        return ticket if under == policy and state == params.get("requestState") else ""
 
     def asked(self, bound: bytes, result: JsonObject, capabilities: JsonObject) -> str:
         """Note an `input_required` result; the fault that withholds it, or the empty string.
@@ -71,6 +85,7 @@ class Rounds:
     def completed(self, bound: bytes) -> None:
         """The call ended; another one like it starts counting afresh."""
         self._asked.pop(bound, None)
+        self._approved.pop(bound, None)
 
 
 def requests_fault(requests: Json, capabilities: JsonObject) -> str:

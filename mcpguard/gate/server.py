@@ -10,11 +10,15 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from mcpguard import limits
-from mcpguard.gate import refusals, rounds, subscriptions
+from mcpguard.audit import record
+from mcpguard.gate import asking, refusals, rounds, subscriptions
+from mcpguard.gate.events import TicketSettled
 from mcpguard.gate.half import Half
 from mcpguard.gate.host import advances, renumbered
+from mcpguard.gate.ledger import Ruling
 from mcpguard.gate.pending import Call, Chain
 from mcpguard.gate.state import State
+from mcpguard.gate.waiting import Held
 from mcpguard.model import Era, Json, JsonObject, MessageId, Side
 from mcpguard.protocol import jsonrpc, meta, methods, neutral, views
 from mcpguard.protocol.jsonrpc import Shape
@@ -83,6 +87,8 @@ class ServerSide(Half):
         if call is None:
             reason = "a late answer" if state.calls.late(message["id"]) else "an answer that nobody asked for"
             state.drop(Side.SERVER, reason, size)
+        else:
+            state.heard(call)
         return call
 
     def _withhold(self, call: Call, fault: str) -> None:
@@ -92,12 +98,20 @@ class ServerSide(Half):
         state.out.later.append(state.ledger.settled(call, b"refused", state.now, 0))
 
     def _result(self, message: JsonObject, line: bytes, canonical: bool) -> None:
-        state = self._state
         call = self._taken(message, len(line))
-        if call is None:
-            return
+        if call is not None:
+            self._answer(call, message, line, canonical)
+
+    def _answer(self, call: Call, message: JsonObject, line: bytes, canonical: bool) -> None:
+        """Pass a result on to whoever asked, unless something in it may not pass, or waits for a person."""
+        state = self._state
         result: JsonObject = message["result"]
-        edited, fault = self._judged(call, result)
+        try:
+            edited, fault = self._judged(call, result)
+        except _WaitsError as waits:
+            waits.held.answer, waits.held.answers = message, call
+            return
+        fault = fault or self._oversized(call, len(line))
         if fault:
             self._withhold(call, fault)
             return
@@ -122,7 +136,8 @@ class ServerSide(Half):
         if call.method.kind is _TOOL:
             if type(task := result.get("task")) is dict:
                 state.remember_task(task.get("taskId"), call)
-            return False, self._content("tools/call", result)
+                return False, self._content("tools/call", result)
+            return False, self._content("tools/call", result) or self._unlike(call, result)
         match call.method.kind:
             case Kind.LIST:
                 return self._page(call, result)
@@ -137,6 +152,21 @@ class ServerSide(Half):
                 return True, ""
             case _:
                 return False, self._content(call.method.name, result)
+
+    def _oversized(self, call: Call, size: int) -> str:
+        """Why an answer is too long for the rule that let its request pass; empty if it is not."""
+        decision = (call.maker or call).decision
+        if decision is None or self._state.ledger.observing or not 0 < decision.result_bytes < size:
+            return ""
+        return f"it has {size} bytes, and rule {decision.rule} permits {decision.result_bytes}"
+
+    def _unlike(self, call: Call | None, result: JsonObject) -> str:
+        """Why a result of a tool is not what its pinned definition says; empty if it is."""
+        state = self._state
+        schemas = state.shared.schemas
+        if call is None or schemas is None or not state.ledger.snapshot.schemas:
+            return ""
+        return schemas.result_fault(call.target, result)
 
     def _content(self, method: str, result: JsonObject) -> str:
         return "" if self._state.ledger.observing else views.result_fault(method, result)
@@ -156,22 +186,67 @@ class ServerSide(Half):
         return f"resultType {str(kind)[:40]!a} does not belong to {call.method.name}"
 
     def _asks_back(self, call: Call, result: JsonObject, capabilities: JsonObject) -> str:
-        state = self._state
-        if fault := state.rounds.asked(call.binding, result, capabilities):
+        rounds_of = self._state.rounds
+        requests = result.get("inputRequests")
+        if fault := rounds.requests_fault(requests, capabilities) or self._embedded(requests or {}):
             return fault
-        return self._embedded(result.get("inputRequests") or {})
+        if fault := rounds_of.asked(call.binding, result, capabilities):
+            return fault
+        if call.approval:
+            rounds_of.approved(call.binding, call.approval, self._state.ledger.snapshot.policy, result)
+        return ""
 
     def _embedded(self, requests: JsonObject) -> str:
-        """The fault of the first embedded request that policy or decency refuses."""
+        """The fault of the first embedded request that policy or decency refuses.
+
+        Raises:
+            _WaitsError: A person decides on one of them.
+        """
         state = self._state
-        for request in requests.values():
-            ruling = state.ledger.method(request["method"], "", Side.SERVER)
+        for key, request in requests.items():
+            name, params = request["method"], request.get("params") or {}
+            ruling = self._ruled(name, params)
             state.out.later.append(state.ledger.decided(0, ruling.tail, request.get("params")))
-            if not ruling.allowed:
-                return f"it asks for {request['method']}, which rule {ruling.decision.rule} refuses"
-            if fault := ask_fault(request["method"], request.get("params") or {}):
+            if not (ruling.allowed or ruling.asks):
+                return f"it asks for {name}, which rule {ruling.decision.rule} refuses"
+            if fault := ask_fault(name, params):
+                return fault
+            if ruling.asks and (fault := self._unapproved(name, key, params, ruling)):
                 return fault
         return ""
+
+    def _unapproved(self, name: str, key: str, params: JsonObject, ruling: Ruling) -> str:
+        """Why a request inside an answer is not approved; empty if a grant covers it.
+
+        Raises:
+            _WaitsError: A person was asked.
+        """
+        call = Call(f"{key} {self._state.now}", methods.EMBEDDED[name], "", b"", self._state.now)
+        held = Held(Side.SERVER, {"params": params}, call, "")
+        answer = asking.approve(self._state, held, ruling)
+        if answer is None:
+            raise _WaitsError(held)
+        return f"it asks for {name}: {answer}" if isinstance(answer, str) else ""
+
+    def _ruled(self, name: str, params: JsonObject) -> Ruling:
+        """The ruling on a gated request of the server, on the wire or inside an answer."""
+        ledger = self._state.ledger
+        ruling = ledger.method(name, "", Side.SERVER)
+        if ruling.decision.depends:
+            return ledger.judged(name, "", params, self._state.now, Side.SERVER)
+        return ruling
+
+    def resume(self, held: Held, event: TicketSettled) -> None:
+        """Go on with a request of the server whose ticket was settled, or with the answer that holds it."""
+        if held.answer is not None and held.answers is not None:
+            if event.granted:
+                self._answer(held.answers, held.answer, encode(held.answer), canonical=False)
+            else:
+                self._withhold(held.answers, f"it asks for {held.call.method.name}: {event.sentence}")
+        elif event.granted:
+            self._request(held.message, encode(held.message))
+        else:
+            self._decline(held.call.ident, held.call.method.name, event.sentence, 0)
 
     def _task(self, call: Call, result: JsonObject) -> tuple[bool, str]:
         state = self._state
@@ -191,7 +266,11 @@ class ServerSide(Half):
         if fault := self._embedded(requests or {}):
             return fault
         inner = task.get("result")
-        return self._content("tasks/result", inner if type(inner) is dict else task)
+        held = inner if type(inner) is dict else task
+        fault = self._content("tasks/result", held)
+        if fault or not ("content" in held or "structuredContent" in held):
+            return fault
+        return self._unlike(call.maker, held)
 
     def _page(self, call: Call, result: JsonObject) -> tuple[bool, str]:
         state = self._state
@@ -230,7 +309,10 @@ class ServerSide(Half):
             tags = result.get("_meta")
             info = tags.get(_SERVER_INFO) if type(tags) is dict else info
         state.server_name = meta.claimed_name(info)
-        return self._introduced(info, result)
+        capabilities = result.get("capabilities")
+        withheld = type(capabilities) is dict and state.ledger.withhold(capabilities)
+        edited, fault = self._introduced(info, result)
+        return edited or withheld, fault
 
     def _introduced(self, info: Json, result: JsonObject) -> tuple[bool, str]:
         """Compare what a server says of itself with the pins: instructions that differ are taken out."""
@@ -268,8 +350,11 @@ class ServerSide(Half):
             return "it asks to open a page, which policy refuses"
         pages = data.get("elicitations") if type(data) is dict else None
         for page in pages if type(pages) is list else []:
-            if fault := _url_fault(page.get("url") if type(page) is dict else None):
+            url = page.get("url") if type(page) is dict else None
+            if fault := _url_fault(url):
                 return fault
+            if not self._ruled("elicitation/create", {"mode": "url", "url": url}).allowed:
+                return "it asks to open a page that policy does not let it open"
         return ""
 
     # --- requests ------------------------------------------------------------------------------------------
@@ -287,37 +372,52 @@ class ServerSide(Half):
             self._decline(ident, name, "no such method in this direction", len(line))
             return
         try:
-            call = self._asked(message, method)
+            call, ruling = self._asked(message, method)
+            if ruling.asks and not self._permitted(message, call, ruling):
+                return
             number = state.asks.add(call)
         except Refused as refused:
             self._decline(ident, name, refused.message, len(line))
             return
         if state.ledger.neutralise and neutral.suspicious(line):
             neutral.neutralise(message.get("params"))
-        state.out.records.append(state.ledger.decided(number, call.record, message.get("params")))
+        tail = record.approved(call.record, call.approval) if call.approval else call.record
+        state.out.records.append(state.ledger.decided(number, tail, message.get("params")))
+        state.forwarded(call, ruling.decision)
         if call.token is not None:
             message["params"]["_meta"]["progressToken"] = number
         message["id"] = number
         state.out.guard(Side.HOST, number, encode(message) + b"\n")
 
-    def _asked(self, message: JsonObject, method: Method) -> Call:
-        """A server's request that may reach the host.
+    def _permitted(self, message: JsonObject, call: Call, ruling: Ruling) -> bool:
+        """Whether a grant covers a request of the server; if not, it waits for a person.
+
+        Raises:
+            Refused: It is denied at once.
+        """
+        answer = asking.approve(self._state, Held(Side.SERVER, message, call, ""), ruling)
+        if isinstance(answer, str):
+            raise Refused(answer)
+        if answer is not None:
+            call.approval = answer.ticket
+        return answer is not None
+
+    def _asked(self, message: JsonObject, method: Method) -> tuple[Call, Ruling]:
+        """A server's request that may reach the host, perhaps after a person has said so.
 
         Raises:
             Refused: The client did not declare it, policy denies it, or it asks for what nobody may.
         """
         state = self._state
         params: JsonObject = message.get("params") or {}
-        if state.asks.taken(message["id"]):
+        if state.asks.taken(message["id"]) or state.waiting.taken(Side.SERVER, message["id"]):
             raise Refused("this id is in flight already")
         if method.needs and method.needs not in state.client:
             raise Refused(f"the client did not declare {method.needs}")
         ledger = state.ledger
         gated = method.kind is Kind.GATED
-        ruling = (
-            ledger.method(method.name, "", Side.SERVER) if gated else ledger.passed(method.name, Side.SERVER)
-        )
-        if not ruling.allowed:
+        ruling = self._ruled(method.name, params) if gated else ledger.passed(method.name, Side.SERVER)
+        if not (ruling.allowed or ruling.asks):
             raise Refused(f"rule {ruling.decision.rule}: {ruling.decision.reason}")
         if method.kind is Kind.GATED and (fault := ask_fault(method.name, params)):
             raise Refused(fault)
@@ -330,7 +430,7 @@ class ServerSide(Half):
             meta.strip_own(tags)
             if jsonrpc.valid_token(tags.get("progressToken")):
                 call.token = tags["progressToken"]
-        return call
+        return call, ruling
 
     def _decline(self, ident: MessageId, name: str, reason: str, size: int) -> None:
         state = self._state
@@ -348,6 +448,9 @@ class ServerSide(Half):
             state.drop(Side.SERVER, "a notification that does not exist here", len(line))
             return
         meta.strip_own(params.get("_meta"))
+        if name == "notifications/message" and state.ledger.forbids(name):
+            state.drop(Side.SERVER, "a log message, which policy refuses", len(line))
+            return
         if not self._belongs(name, params):
             state.drop(Side.SERVER, f"{name} that belongs to nothing in flight", len(line))
             return
@@ -390,12 +493,17 @@ class ServerSide(Half):
             call = state.loose.get(token)
         if call is None or call.token is None or not advances(call, params):
             return False
+        state.heard(call)
         params["progressToken"] = call.token
         return True
 
     def _cancelled(self, params: JsonObject) -> bool:
         state = self._state
         if state.era is Era.LEGACY:
+            held = state.waiting.take(Side.SERVER, params.get("requestId"))
+            if held is not None:
+                asking.forget(state, held)
+                return False
             ask = state.asks.by_ident(params.get("requestId"))
             if ask is None:
                 return False
@@ -408,6 +516,14 @@ class ServerSide(Half):
         state.calls.cancel(call)
         params["requestId"] = call.ident
         return True
+
+
+class _WaitsError(Exception):
+    """An answer waits, since a person decides on a request inside it."""
+
+    def __init__(self, held: Held) -> None:
+        super().__init__(held.ticket)
+        self.held = held
 
 
 def ask_fault(name: str, params: JsonObject) -> str:

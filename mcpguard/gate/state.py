@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
+
 from mcpguard import limits
 from mcpguard.gate.bounded import remember
 from mcpguard.gate.ledger import Ledger
@@ -10,10 +14,16 @@ from mcpguard.gate.outbox import Outbox
 from mcpguard.gate.pending import Call, Pending
 from mcpguard.gate.pinning import Pinning
 from mcpguard.gate.rounds import Rounds
-from mcpguard.model import Era, Json, JsonObject, Side
+from mcpguard.gate.schemas import PinnedSchemas
+from mcpguard.gate.shared import Shared, alone
+from mcpguard.gate.waiting import Waiting
+from mcpguard.model import Decision, Era, Json, JsonObject, Side
 from mcpguard.protocol.methods import REQUESTS
+from mcpguard.protocol.strict import Refused
+from mcpguard.protocol.uri import normalise
 
 _SECOND = 1_000_000_000
+_SUBSCRIBE = "resources/subscribe"
 
 
 class State:
@@ -24,10 +34,14 @@ class State:
         locked: A modern request other than `server/discover` was forwarded.
         opened: `initialize` was forwarded (legacy).
         revision: The revision that `initialize` negotiated, empty before.
-        client: Capabilities that the client declared in `initialize`.
+        client: Capabilities that the client declared in `initialize`, and that policy lets it have.
+        declared: The capabilities that it declared.
+        waiting: Requests of either side that wait for a person.
+        shared: What this connection has in common with others.
+        manners: How people are asked about it.
         calls: Requests of the host in flight.
         asks: Requests of the server in flight (legacy).
-        tasks: Task ids that were given on this connection.
+        tasks: Task ids that were given on this connection, with the call that made the task, if known.
         loose: Calls that ended in a task and whose progress may go on, by number.
         logs: Some request of this connection opted in to log notifications (modern).
         counts: For `status`: requests allowed, refused; lines dropped.
@@ -35,21 +49,26 @@ class State:
 
     __slots__ = (
         "_drop_second", "_drops", "_hushed",
-        "asks", "calls", "client", "counts", "era", "ledger", "listing", "locked", "logs", "loose", "methods", "name",
-        "now", "opened", "out", "peer_name", "revision", "rounds", "server_name", "tasks",
+        "asks", "calls", "client", "counts", "declared", "era", "ledger", "listing", "locked", "logs", "loose",
+        "manners", "methods", "name", "now", "opened", "out", "peer_name", "revision", "rounds", "server_name",
+        "shared", "tasks", "waiting",
     )  # fmt: skip
 
-    def __init__(self, ledger: Ledger, name: str) -> None:
+    def __init__(self, ledger: Ledger, name: str, shared: Shared | None = None) -> None:
         self.ledger = ledger
         self.name = name
+        self.shared = shared or alone()
+        self.manners = self.shared.manners
         self.era: Era | None = None
         self.locked = False
         self.opened = False
         self.revision = ""
         self.client: JsonObject = {}
-        self.calls = Pending()
-        self.asks = Pending()
-        self.tasks: dict[str, None] = {}
+        self.declared: JsonObject = {}
+        self.calls = Pending(ledger.give_back)
+        self.asks = Pending(ledger.give_back)
+        self.waiting = Waiting()
+        self.tasks: dict[str, Call | None] = {}
         self.loose: dict[int, Call] = {}
         self.logs = False
         self.listing = Listing()
@@ -104,6 +123,24 @@ class State:
             self.ledger.tools.clear()
             pins.moved = False
 
+    def repinned(self, definitions: Mapping[str, str], schemas: PinnedSchemas | None) -> None:
+        """Other definitions are pinned: approvals are for these, and arguments are held against these."""
+        self.shared = msgspec.structs.replace(self.shared, definitions=definitions, schemas=schemas)
+
+    def forwarded(self, call: Call, decision: Decision) -> None:
+        """A request passes: take from the meters, and keep what its answer is judged by."""
+        call.decision = decision
+        if decision.charges:
+            self.ledger.take(decision.charges, self.now)
+
+    def heard(self, call: Call) -> None:
+        """The far side said something about a call: this run of the host has seen what its tool reads."""
+        if call.decision is not None and call.decision.reads:
+            new = self.ledger.circumstances.saw(call.decision.reads, self.now)
+            if new:
+                self.out.remember = True
+                self.out.later.append(self.ledger.flowed(new, call))
+
     def failed(self, call: Call) -> None:
         """A request of the host ended without a result: after `initialize`, the host may try again."""
         if call.method.name == "initialize":
@@ -118,10 +155,21 @@ class State:
     def remember_task(self, task: Json, call: Call | None = None) -> None:
         """Note a task id that was given, and keep the progress of the host's call that made the task alive."""
         if type(task) is str:
-            remember(self.tasks, task, None, limits.TASKS)
+            remember(self.tasks, task, call, limits.TASKS)
         if call is not None and call.token is not None:
             remember(self.loose, call.number, call, limits.TASKS)
 
     def granted(self, method: str) -> bool:
-        """Whether policy lets a gated method pass now."""
-        return self.ledger.method(method, "").allowed
+        """Whether policy lets some request of a gated method pass now, if need be after asking a person."""
+        ruling = self.ledger.method(method)
+        return ruling.allowed or ruling.asks
+
+    def granted_uri(self, uri: str) -> bool:
+        """Whether policy lets the host follow a resource; a filter cannot wait for a person."""
+        if not self.ledger.snapshot.method(_SUBSCRIBE).depends:
+            return self.ledger.method(_SUBSCRIBE, uri).allowed
+        try:
+            uri = normalise(uri)
+        except Refused:
+            return False
+        return self.ledger.judged(_SUBSCRIBE, uri, {"uri": uri}, self.now).allowed

@@ -40,8 +40,11 @@ def reduce(state: State, params: JsonObject) -> tuple[JsonObject, bool]:
             type(uri) is str and len(uri) <= limits.URI_CHARS for uri in uris
         ):
             raise Refused("resourceSubscriptions is not a list of URIs")
-        if uris and not state.granted("resources/subscribe"):
-            del wanted["resourceSubscriptions"]
+        granted = [uri for uri in uris if state.granted_uri(uri)]
+        if len(granted) != len(uris):
+            wanted["resourceSubscriptions"] = granted
+            if not granted:
+                del wanted["resourceSubscriptions"]
             edited = True
     tasks = wanted.get("taskIds")
     if tasks is not None:

@@ -9,12 +9,24 @@ import json
 
 import msgspec
 
+from mcpguard.approvals.book import Book
+from mcpguard.approvals.ticket import State
 from mcpguard.audit import record
-from mcpguard.gate.commands import Append, Close, Later, Noticed, Write
-from mcpguard.gate.events import BytesReceived, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
+from mcpguard.gate.commands import Announce, Append, Close, Later, LookAgain, Noticed, Remember, Write
+from mcpguard.gate.events import (
+    BytesReceived,
+    NotRecorded,
+    PinsChanged,
+    PolicyChanged,
+    StillWaiting,
+    StreamEnded,
+    TicketSettled,
+)
 from mcpguard.gate.gate import Gate
+from mcpguard.gate.shared import Shared
 from mcpguard.model import Side
 from mcpguard.policy.builtin import observe_snapshot
+from mcpguard.policy.circumstances import Circumstances
 from mcpguard.policy.document import parse
 from mcpguard.policy.snapshot import compile_snapshot
 from mcpguard.protocol import strict
@@ -177,10 +189,14 @@ class Playbook:
     `pins` are `DefinitionPins`, `withdrawn` what earlier connections saw.
     """
 
-    def __init__(self, policy=POLICY, pins=None, withdrawn=None):
+    def __init__(self, policy=POLICY, pins=None, withdrawn=None, **shared):
         start = record.prefix("c1", {"uid": 1000}, "files")
-        self.gate = Gate(snapshot(policy), "files", start, b"key", pins, withdrawn)
+        shared = {"book": Book(), "circumstances": Circumstances(), "seal": b"s" * 32, **shared}
+        self.shared = Shared(**{"conn": "c1", "instance": "4711-9", "host": {"uid": 1000}, **shared})
+        self.book = self.shared.book
+        self.gate = Gate(snapshot(policy), "files", start, b"key", pins, withdrawn, self.shared)
         self.now = 0
+        self.announced = 0
         self.story = []
         self.records = []
         self.full = False
@@ -213,6 +229,19 @@ class Playbook:
         self.calls += 1
         return self.feed(BytesReceived(Side.HOST, line(call(f"call-{self.calls}", tool)), self._tick()))
 
+    def feed_call_of(self, tool, arguments):
+        """The host calls a tool with these arguments; what comes out."""
+        self.calls += 1
+        return self.feed_said(call(f"call-{self.calls}", tool, arguments))
+
+    def feed_said(self, said):
+        """The host says one message; what comes out."""
+        return self.feed(BytesReceived(Side.HOST, line(said), self._tick()))
+
+    def feed_waiting(self):
+        """Time goes by while requests wait; what comes out."""
+        return self.feed(StillWaiting(self._tick()))
+
     def feed_list(self, method, kind, entries):
         """The host lists, and the server answers with these entries; what comes of the answer."""
         self.calls += 1
@@ -233,6 +262,34 @@ class Playbook:
     def pins(self, pins, **expected):
         """A person accepted what the server says now."""
         return self._step(PinsChanged(pins, self._tick()), expected)
+
+    @property
+    def tickets(self):
+        return self.book.tickets()
+
+    def answers(self, answer, ident=None, **expected):
+        """A person answers the only open ticket, or that one; what the connection makes of it."""
+        ticket = ident or self.tickets[0].ident
+        self.book.answer(ticket, answer, self._tick())
+        return self.settles(ticket, **expected)
+
+    def settles(self, ticket, **expected):
+        """The connection hears how a ticket ended."""
+        found = self.book.find(ticket)
+        granted = found.state is State.GRANTED
+        event = TicketSettled(
+            ticket,
+            granted,
+            "" if granted else f"it was {found.state.value}",
+            found.state.value,
+            found.by,
+            self._tick(),
+        )
+        return self._step(event, expected)
+
+    def waits(self, **expected):
+        """Time goes by while requests wait."""
+        return self._step(StillWaiting(self._tick()), expected)
 
     def later(self, seconds):
         self.now += int(seconds * 1_000_000_000)
@@ -258,7 +315,8 @@ class Playbook:
     def _carry_out(self, commands, out):
         failed = False
         kinds = [type(command) for command in commands]
-        assert kinds == sorted(kinds, key=[Append, Write, Later, Noticed, Close].index), self.told(commands)
+        order = [LookAgain, Remember, Append, Write, Later, Noticed, Announce, Close]
+        assert kinds == sorted(kinds, key=order.index), self.told(commands)
         for command in commands:
             match command:
                 case Append() if self.full:
@@ -271,6 +329,12 @@ class Playbook:
                         out["to_server" if command.side is Side.SERVER else "to_host"] += lines
                 case Noticed():
                     out["noticed"] += command.findings
+                case Announce():
+                    self.announced += 1
+                case LookAgain():
+                    out["looked"] = True
+                case Remember():
+                    out["remembered"] = True
                 case Close():
                     out["closed"] = command.reason
         if failed:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from mcpguard.gate.events import BytesReceived, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
+from mcpguard.gate.events import (
+    BytesReceived,
+    NotRecorded,
+    PinsChanged,
+    PolicyChanged,
+    StillWaiting,
+    StreamEnded,
+    TicketSettled,
+)
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
 from tests.gate.playbook import snapshot
@@ -13,6 +21,8 @@ EVENTS = [
     PolicyChanged(snapshot(None), 5),
     PinsChanged(DefinitionPins(), 5),
     NotRecorded("full", 5),
+    TicketSettled("a1", granted=False, sentence="no", word="denied", by="me", now=5),
+    StillWaiting(5),
 ]
 
 

@@ -29,6 +29,9 @@ class Notes(Half):
     def _refuse(self, refused, line):
         self.refused.append((refused.message, refused.fatal, len(line)))
 
+    def resume(self, held, event):
+        self.seen.append((held, event))
+
 
 class Strict(Notes):
     strays_are_fatal = True
