@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from mcpguard.audit import record
 from mcpguard.daemon.callers import Attested, Callers, require_unchanged
+from mcpguard.daemon.company import Company
 from mcpguard.daemon.launching import Launch, Launcher, unpinned
 from mcpguard.daemon.lifeline import Lifeline
+from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered, Registry
 from mcpguard.daemon.session import Session, Upstream
@@ -28,9 +29,7 @@ from mcpguard.errors import GuardError, PeerError, TrustError, UpstreamError
 from mcpguard.gate.gate import Gate
 from mcpguard.identity.naming import server_name
 from mcpguard.model import JsonObject, Mode, Side
-from mcpguard.policy.builtin import OBSERVE_RULES, observe_snapshot
 from mcpguard.policy.rules import RuleSet
-from mcpguard.policy.snapshot import Snapshot, compile_snapshot
 from mcpguard.protocol.hello import Hello
 from mcpguard.system.descriptors import check_stdio, close_all
 from mcpguard.system.peercred import Peer
@@ -85,11 +84,6 @@ def refusal_code(error: GuardError) -> int:
             return FAILED
 
 
-def snapshot_for(rules: RuleSet | None, server: str, host: Attested) -> Snapshot:
-    """The policy of one connection; watching only while none was applied."""
-    return observe_snapshot(server) if rules is None else compile_snapshot(rules, server, host.caller)
-
-
 class Admission:
     """Admits shims for one daemon.
 
@@ -99,11 +93,22 @@ class Admission:
         callers: Attests hosts.
         registry: The registered servers.
         launcher: Verifies what manifests pin.
+        policies: The policy in force.
+        company: What sessions have in common.
     """
 
     def __init__(
-        self, recorder: Recorder, spawner: Spawner, callers: Callers, registry: Registry, launcher: Launcher
+        self,
+        recorder: Recorder,
+        spawner: Spawner,
+        callers: Callers,
+        registry: Registry,
+        launcher: Launcher,
+        policies: Policies,
+        company: Company,
     ) -> None:
+        self._policies = policies
+        self._company = company
         self._recorder = recorder
         self._spawner = spawner
         self._callers = callers
@@ -117,7 +122,6 @@ class Admission:
         *,
         ident: str,
         own: frozenset[tuple[int, int] | str],
-        policy: Callable[[], RuleSet | None],
     ) -> Admitted:
         """Take the handshake of a shim, start or reach its server, and make the session.
 
@@ -131,11 +135,10 @@ class Admission:
         hello = await lifeline.hello()
         check_stdio(lifeline.descriptors, own)
         stdin, stdout, _ = lifeline.descriptors
-        rules = policy() or OBSERVE_RULES
-        host = await self._callers.attest(peer, stdin, stdout, rules.on_update)
+        host = await self._callers.attest(peer, stdin, stdout, self._policies.rules.on_update)
         try:
             self._tell(lifeline, host)
-            admitted = await self._admit(lifeline, hello, host, ident, policy)
+            admitted = await self._admit(lifeline, hello, host, ident)
         except BaseException:
             host.close()
             raise
@@ -148,13 +151,14 @@ class Admission:
         hello: Hello,
         host: Attested,
         ident: str,
-        policy: Callable[[], RuleSet | None],
     ) -> Admitted:
-        ticket = self._decided(hello, host, ident, policy() or OBSERVE_RULES)
+        ticket = self._decided(hello, host, ident, self._policies.rules)
         launch = unpinned(hello)
         try:
             if ticket.registered is not None:
                 launch = await self._launcher.prepare(ticket.registered.manifest, hello)
+            cwd = os.fsdecode(launch.cwd)
+            standing = self._policies.standing(ticket.name, host.caller, cwd, ticket.registered)
             upstream, source, sink = await self._reach(lifeline, hello, launch)
             launch = launch.executed()
             try:
@@ -170,7 +174,7 @@ class Admission:
         except BaseException:
             launch.tidy()
             raise
-        session = self._session(ticket, host, upstream, snapshot_for(policy(), ticket.name, host))
+        session = self._session(ticket, host, upstream, standing)
         stdin, stdout, stderr = lifeline.take()
         os.close(stderr)
         session.attach(Side.HOST, stdin, stdout)
@@ -206,6 +210,7 @@ class Admission:
                 )
             start = record.prefix(ident, host.evidence(), name)
             _require_leave(hello, name, found, rules)
+            found = self._defined(found, rules)
         except GuardError as error:
             start = record.prefix(ident, host.evidence(), name)
             self._recorder.later([record.session(start, "refused", command=command, reason=error.sentence())])
@@ -214,19 +219,35 @@ class Admission:
         self._recorder.append([record.session(start, "begin", command=command, **members)])
         return Ticket(ident, name, hello, found, start)
 
-    def _session(self, ticket: Ticket, host: Attested, upstream: Upstream, snapshot: Snapshot) -> Session:
+    def _defined(self, found: Registered | None, rules: RuleSet) -> Registered | None:
+        """The server with its definitions; while policy only watches, one whose definitions are damaged runs.
+
+        Raises:
+            TrustError: They are damaged.
+        """
+        if found is None:
+            return None
+        try:
+            return self._registry.defined(found)
+        except TrustError:
+            if rules.mode is Mode.OBSERVE:
+                return found
+            raise
+
+    def _session(self, ticket: Ticket, host: Attested, upstream: Upstream, standing: Standing) -> Session:
         found = ticket.registered
         gate = Gate(
-            snapshot,
+            self._policies.decider(standing),
             ticket.name,
             ticket.start,
             self._recorder.key,
             found.pins if found else None,
             found.withdrawn if found else None,
+            self._company.shared(ticket.ident, host, found, self._policies.manners(host.caller)),
         )
         return Session(
-            ticket.ident, gate, self._recorder, ticket.name, upstream, host, found,
-            lambda findings: self._registry.noticed(ticket.name, findings),
+            ticket.ident, gate, self._recorder, standing, upstream, host, found,
+            self._company.outside(lambda findings: self._registry.noticed(ticket.name, findings)),
         )  # fmt: skip
 
     async def _reach(self, lifeline: Lifeline, hello: Hello, launch: Launch) -> tuple[Upstream, int, int]:

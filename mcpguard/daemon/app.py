@@ -21,18 +21,27 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+import msgspec
+
 from mcpguard import __version__, limits
+from mcpguard.approvals.book import Book
 from mcpguard.audit import record
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
+from mcpguard.daemon.approvals import Approvals
 from mcpguard.daemon.callers import Callers
+from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
+from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
+from mcpguard.daemon.loginwatch import LoginWatch
+from mcpguard.daemon.policies import Policies, Standing
+from mcpguard.daemon.presence import Presence
 from mcpguard.daemon.recorder import Recorder
-from mcpguard.daemon.registry import Registry
+from mcpguard.daemon.registry import Registered, Registry
 from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
@@ -47,8 +56,10 @@ from mcpguard.system.files import private_directory
 from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
 from mcpguard.system.journalfiles import latest
+from mcpguard.system.journalhome import boot_id
 from mcpguard.system.kernel import Kernel
 from mcpguard.system.memory import open_descriptors, pss
+from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest, require_namespaces
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.privacy import keep_private
@@ -87,8 +98,7 @@ class Daemon:
         remembered: Seen | None = None,
     ) -> None:
         self._recorder = Recorder(journal)
-        self._store = store
-        self._rules = store.load()
+        self._policies = Policies(store)
         self._idle = idle
         self._line_seconds = line_seconds
         self._spawner = Spawner()
@@ -98,10 +108,22 @@ class Daemon:
         trust = TrustDesk(trusted, remembered, self._trust_changed)
         registry = Registry(ServerStore(paths.servers_dir()), trusted, check=trust.check)
         self._launcher = Launcher(paths.store_dir(), paths.runtime_dir())
-        self._admission = Admission(
-            self._recorder, self._spawner, Callers(enrolments, Kernel()), registry, self._launcher
+        book = Book(secrets.token_bytes(32))
+        self._instances = Instances(MemoryFile(paths.memory_dir()), boot_id().decode())
+        self._logins = LoginWatch()
+        self._approvals = approvals = Approvals(
+            book, self._recorder, self._sessions, Presence(), self._recorder.recent, self._instances.tickets
         )
-        self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions)
+        self._admission = Admission(
+            self._recorder,
+            self._spawner,
+            Callers(enrolments, Kernel()),
+            registry,
+            self._launcher,
+            self._policies,
+            Company(book, self._instances, approvals.changed),
+        )
+        self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
         self._counter = itertools.count(1)
@@ -113,8 +135,9 @@ class Daemon:
         self._busy_until = asyncio.get_running_loop().time()
         self._own: frozenset[tuple[int, int] | str] = frozenset()
         self._verbs = control.Verbs(
-            reading={"status": self._status, **desk.reading()},
+            reading={"status": self._status, **desk.reading(), **approvals.reading()},
             changing={"policy-apply": self._apply, "stop": self._stop, **desk.changing()},
+            approving=approvals.approving(),
             trees=self._trees,
         )
 
@@ -124,6 +147,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         self._desk.note_trust("start")
+        self._approvals.abandoned(self._instances.open_tickets)
         await self._spawner.start()
         self._launcher.start()
         run = Listener(
@@ -142,7 +166,10 @@ class Daemon:
             await self._until_stopped()
         finally:
             run.close()
+            self._approvals.close()
             await self._end_sessions()
+            self._logins.close()
+            self._instances.remember(now=True)
             await self._spawner.close()
             await self._launcher.close()
             admin.close()
@@ -174,10 +201,10 @@ class Daemon:
             require_namespaces(peer)
             self._check_room()
             ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
-            admitted = await self._admission.admit(
-                lifeline, peer, ident=ident, own=self._own, policy=lambda: self._rules
-            )
-            if self._rules is None:
+            admitted = await self._admission.admit(lifeline, peer, ident=ident, own=self._own)
+            if self._policies.asks_of_logins:
+                await self._look_at_logins()
+            if self._policies.applied is None:
                 lifeline.say(
                     "no policy is applied: watching only, nothing is refused; see: mcpguard policy --help"
                 )
@@ -210,8 +237,22 @@ class Daemon:
             for key in self._totals:
                 self._totals[key] += session.status()[key]
             self._busy_until = asyncio.get_running_loop().time()
+            self._left(session)
             if not self._sessions:
                 give_back()
+
+    async def _look_at_logins(self) -> None:
+        await self._logins.look(self._instances.logins())
+        self._instances.told(self._logins.words)
+
+    def _left(self, session: Session) -> None:
+        """A session ended: if its host has, too, nothing of that run of it is needed any more."""
+        instance = session.host.caller.instance
+        if any(other.host.caller.instance == instance for other in self._sessions.values()):
+            return
+        if not instance or session.host_ended:
+            self._approvals.void("the host is gone", instance=instance or f"connection {session.ident}")
+            self._instances.ended(instance or f"connection {session.ident}")
 
     def _check_room(self) -> None:
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -247,7 +288,7 @@ class Daemon:
             "since": self._began,
             "on_demand": self._idle > 0,
             "paths": {"runtime": str(paths.runtime_dir()), "audit": str(paths.audit_dir())},
-            "policy": _described(self._rules),
+            "policy": _described(self._policies.applied),
             "audit": {"failure": self._recorder.failure},
             "reaping": self._spawner.promise(),
             "memory": {"pss_bytes": pss(os.getpid())},
@@ -258,13 +299,26 @@ class Daemon:
         }
 
     def _apply(self, request: Request) -> JsonObject:
-        before = self._rules.digest if self._rules else ""
-        rules = self._store.apply(request.text.encode(), request.source)
-        self._rules = rules
+        before = self._policies.applied.digest if self._policies.applied else ""
+        rules = self._policies.apply(request.text.encode(), request.source)
         self._recorder.later([record.policy(before, rules.digest, source=request.source)])
         for session in self._sessions.values():
-            session.change_policy(admission.snapshot_for(rules, session.server, session.host))
+            self._renew(session, session.standing)
+        self._approvals.void("the policy was changed", policy=rules.digest)
         return {"policy": _described(rules), "connections": len(self._sessions)}
+
+    def _renew(self, session: Session, standing: Standing) -> None:
+        policies = self._policies
+        session.change_policy(standing, policies.decider(standing), policies.manners(standing.caller))
+
+    def _repinned(self, found: Registered) -> None:
+        """A server has another manifest: what policy knows of its tools has changed, and what was asked is void."""
+        for session in self._sessions.values():
+            if session.registered and session.server == found.name:
+                cwd = session.standing.surroundings.cwd
+                standing = self._policies.standing(found.name, session.host.caller, cwd, found)
+                self._renew(session, msgspec.structs.replace(standing, project=session.standing.project))
+        self._approvals.void("the definitions of the server were changed", server=found.name)
 
     def _stop(self, _request: Request) -> JsonObject:
         asyncio.get_running_loop().call_soon(self._stopping.set)
@@ -286,7 +340,7 @@ class Daemon:
                 last = now
 
     def _tick(self, now: float) -> None:
-        look = self._rules is not None and 0 < self._rules.recheck <= now - self._looked
+        look = 0 < self._policies.rules.recheck <= now - self._looked
         for session in list(self._sessions.values()):
             if look:
                 session.look_again()
@@ -295,6 +349,10 @@ class Daemon:
             elif session.abandoned():
                 session.end("", now=True)
         self._looked = now if look else self._looked
+        self._instances.tick()
+        self._approvals.tick()
+        if self._policies.asks_of_logins:
+            self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:
             self._judged = now
             self._desk.end_refused()

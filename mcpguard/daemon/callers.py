@@ -22,8 +22,10 @@ from mcpguard.errors import PeerError
 from mcpguard.identity.enrolment import Recognition
 from mcpguard.identity.facts import Appraisal, HostFacts, evidence
 from mcpguard.identity.grading import appraise
+from mcpguard.identity.release import release_of
 from mcpguard.model import Caller, JsonObject
 from mcpguard.policy.rules import ANYBODY
+from mcpguard.system.accounts import groups_of
 from mcpguard.system.digests import Digests
 from mcpguard.system.hostprocess import attest_host
 from mcpguard.system.kernel import Kernel
@@ -68,11 +70,19 @@ class Attested:
         caller: What policy sees.
     """
 
-    def __init__(self, host: Host, facts: HostFacts, recognition: Recognition, digests: Digests) -> None:
+    def __init__(
+        self,
+        host: Host,
+        facts: HostFacts,
+        recognition: Recognition,
+        digests: Digests,
+        cwd: str = "",
+        groups: tuple[str, ...] = (),
+    ) -> None:
         self.facts = facts
         self.appraisal = appraise(facts)
         self.recognition = recognition
-        self.caller = _caller(facts, self.appraisal, recognition)
+        self.caller = _caller(facts, self.appraisal, recognition, cwd, groups)
         self._host = host
         self._digests = digests
         self._watching = False
@@ -138,6 +148,7 @@ class Callers:
         self._kernel = kernel
         self._digests = Digests(kernel)
         self._took = 0.0
+        self._groups = groups_of(os.geteuid())  # once: an account database may be slow
 
     async def attest(self, peer: Peer, stdin: int, stdout: int, on_update: str) -> Attested:
         """The host behind the stdio that a shim has passed.
@@ -161,7 +172,7 @@ class Callers:
         except BaseException:
             host.close()
             raise
-        return Attested(host, facts, recognition, self._digests)
+        return Attested(host, facts, recognition, self._digests, _folder(peer), self._groups)
 
     def _worth_hashing(self, facts: HostFacts) -> bool:
         """Whether a digest can matter: for the grade if the file is beyond the user's reach, else for a name."""
@@ -188,14 +199,30 @@ def _held(peer: Peer, stdin: int, stdout: int, kernel: Kernel) -> Host:
     return attest_host(peer, stdin, stdout, kernel)
 
 
-def _caller(facts: HostFacts, appraisal: Appraisal, recognition: Recognition) -> Caller:
+def _folder(peer: Peer) -> str:
+    """The folder that the host started the shim in, as the kernel says; empty if it does not."""
+    try:
+        folder = peer.process.readlink("cwd") if peer.process is not None else ""
+    except OSError:
+        return ""
+    return folder if folder.startswith("/") and not folder.endswith(_DELETED) else ""
+
+
+def _caller(
+    facts: HostFacts, appraisal: Appraisal, recognition: Recognition, cwd: str, groups: tuple[str, ...]
+) -> Caller:
     named = (f"host:{recognition.name}",) if recognition.name else ()
+    uid = os.geteuid()  # nobody else's host gets here
+    paths = [each.path for each in (facts.script, facts.executable) if each is not None]
     return Caller(
-        principals=(ANYBODY, *named),
+        principals=(ANYBODY, f"uid:{uid}", *(f"group:{name}" for name in groups), *named),
         grade=appraisal.grade,
         unit=facts.unit,
         label=facts.label,
         ancestors=_ancestors(facts),
+        release=release_of(paths),
+        cwd=cwd,
+        instance=f"{facts.pid}-{facts.instance}" if facts.instance else "",
     )
 
 

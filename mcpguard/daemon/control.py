@@ -17,6 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from mcpguard import limits
+from mcpguard.approvals.book import ApprovalError
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
@@ -29,8 +30,27 @@ _LEVELS = 256
 """Processes above a caller that are looked at; a caller with more above it is refused."""
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks, when it connected.
+
+    Attributes:
+        uid: The user.
+        pid: The process.
+    """
+
+    uid: int
+    pid: int
+
+    @property
+    def words(self) -> str:
+        """As records have it."""
+        return f"uid {self.uid} (pid {self.pid})"
+
+
 Verb: TypeAlias = Callable[[control.Request], JsonObject | Awaitable[JsonObject]]
 """Answers a request, or raises a GuardError."""
+Personal: TypeAlias = Callable[[control.Request, Caller], JsonObject | Awaitable[JsonObject]]
+"""Likewise, for a verb to which it matters who asks."""
 
 
 class Verbs(msgspec.Struct, frozen=True):
@@ -39,12 +59,28 @@ class Verbs(msgspec.Struct, frozen=True):
     Attributes:
         reading: Verbs that change nothing.
         changing: Verbs that callers below one of `trees` may not use.
+        approving: Likewise, and it is noted who used them.
         trees: Gives process ids, and the words for whoever is below them.
     """
 
     reading: dict[str, Verb]
     changing: dict[str, Verb]
+    approving: dict[str, Personal]
     trees: Callable[[], Mapping[int, str]]
+
+
+class PresenceWanted(GuardError):
+    """An answer that counts only from a person who is there, and nothing has shown that yet.
+
+    Attributes:
+        methods: The ways to show it that are set up.
+        challenge: What is to be answered, once.
+    """
+
+    def __init__(self, methods: list[str], challenge: str) -> None:
+        super().__init__("whoever approves this has to show presence", hint="mcpguard approve at a terminal")
+        self.methods = methods
+        self.challenge = challenge
 
 
 async def answer(sock: socket.socket, verbs: Verbs) -> None:
@@ -133,18 +169,44 @@ async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
 async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
     try:
         request = control.parse_request(line)
-        verb = verbs.reading.get(request.verb) or verbs.changing.get(request.verb)
-        if verb is None:
-            return control.failure("unknown", f"the daemon has no verb {request.verb[:40]!a}")
-        if request.verb in verbs.changing:
+        if request.verb not in verbs.reading:
             require_outside(peer, verbs.trees())
-        reply = verb(request)
+        reply = _called(request, verbs, Caller(peer.facts.uid, peer.facts.pid))
         return control.reply({"ok": True, **(await reply if isawaitable(reply) else reply)})
-    except PeerError as error:
-        return control.failure("refused", error.sentence())
-    except ConfigError as error:
-        return control.failure("config", error.sentence())
-    except TrustError as error:
-        return control.failure("trust", error.sentence())
     except GuardError as error:
-        return control.failure("failed", error.sentence())
+        return _refusal(error)
+
+
+def _called(request: control.Request, verbs: Verbs, caller: Caller) -> JsonObject | Awaitable[JsonObject]:
+    verb = verbs.reading.get(request.verb) or verbs.changing.get(request.verb)
+    if verb is not None:
+        return verb(request)
+    personal = verbs.approving.get(request.verb)
+    if personal is None:
+        raise _UnknownVerb(f"the daemon has no verb {request.verb[:40]!a}")
+    return personal(request, caller)
+
+
+class _UnknownVerb(GuardError):
+    """The command line is of another version."""
+
+
+def _refusal(error: GuardError) -> bytes:
+    """A reply that says no, by who must act."""
+    match error:
+        case ApprovalError():
+            return control.failure("approval", error.sentence(), why=error.code)
+        case PresenceWanted():
+            ways = {"methods": error.methods, "challenge": error.challenge}
+            return control.failure("presence", error.sentence(), **ways)
+        case PeerError():
+            code = "refused"
+        case ConfigError():
+            code = "config"
+        case TrustError():
+            code = "trust"
+        case _UnknownVerb():
+            code = "unknown"
+        case _:
+            code = "failed"
+    return control.failure(code, error.sentence())

@@ -13,7 +13,7 @@ Decided:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from mcpguard.audit import record
@@ -24,6 +24,7 @@ from mcpguard.daemon.registry import Registered, Registry
 from mcpguard.daemon.session import Session
 from mcpguard.daemon.trustdesk import TrustDesk
 from mcpguard.errors import TrustError
+from mcpguard.gate.schemas import PinnedSchemas
 from mcpguard.identity.trust import Revocations
 from mcpguard.model import Json, JsonObject
 from mcpguard.protocol.control import Request
@@ -40,6 +41,7 @@ class Desk:
         trust: Whose signatures count.
         registry: The registered servers.
         sessions: The connections that are open now, by id.
+        repinned: Told of a server that has another manifest.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Desk:
         trust: TrustDesk,
         registry: Registry,
         sessions: Mapping[str, Session],
+        repinned: Callable[[Registered], None],
     ) -> None:
         self._recorder = recorder
         self._enrolments = enrolments
         self._trust = trust
         self._registry = registry
         self._sessions = sessions
+        self._repinned = repinned
 
     def reading(self) -> dict[str, Verb]:
         """Verbs that change nothing."""
@@ -159,10 +163,11 @@ class Desk:
     def _server_put(self, request: Request) -> JsonObject:
         reply = self._registry.put(request.name, request.text, request.definitions)
         self._note("manifest", name=request.name, **self._registry.record(request.name))
-        pins = self._registry.pins(request.name)
+        found = self._registry.defined(self._registry.verified(request.name))
         for session in list(self._sessions.values()):
             if session.registered and session.server == request.name:
-                session.change_pins(pins)
+                session.change_pins(found.pins, PinnedSchemas(found.definitions.tools))
+        self._repinned(found)
         return reply
 
     def _server_remove(self, request: Request) -> JsonObject:

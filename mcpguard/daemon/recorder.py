@@ -10,6 +10,7 @@ import asyncio
 import logging
 
 from mcpguard import limits
+from mcpguard.daemon.recent import Recent
 from mcpguard.errors import JournalError
 from mcpguard.system.journal import Journal
 
@@ -17,10 +18,16 @@ _log = logging.getLogger("mcpguard")
 
 
 class Recorder:
-    """Appends records and syncs them in the background. Owns the journal."""
+    """Appends records and syncs them in the background. Owns the journal.
+
+    Attributes:
+        recent: The newest records.
+        failure: Why nothing can be recorded now; empty if something can.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self.recent = Recent()
         self._timer: asyncio.TimerHandle | None = None
         self._syncing: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -45,11 +52,13 @@ class Recorder:
             self._fail(_sentence(error))
             raise JournalError(self.failure) from error
         self.failure = ""
+        self.recent.add(bodies)
         self._schedule()
 
     def later(self, bodies: list[bytes]) -> None:
         """Keep records for the next write."""
         self._journal.append_later(bodies)
+        self.recent.add(bodies)
         self._schedule()
 
     def _fail(self, sentence: str) -> None:

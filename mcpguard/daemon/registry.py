@@ -48,12 +48,14 @@ class Registered(msgspec.Struct, frozen=True):
         verified: Its manifest and who vouches for it.
         withdrawn: Digests of definitions that differed when they were last seen, by kind and name.
         stale: Whether the revocations that it was checked against are out of date.
+        definitions: What its digests are of, once somebody needs it (`Registry.defined`).
     """
 
     name: str
     verified: Verified
     withdrawn: dict[tuple[str, str], str] = {}
     stale: bool = False
+    definitions: Definitions = Definitions()
 
     @property
     def manifest(self) -> Manifest:
@@ -100,6 +102,7 @@ class Registry:
         self._clock = clock
         self._check = check
         self._read: dict[str, tuple[str, Manifest]] = {}
+        self._defined: dict[str, tuple[str, Definitions]] = {}
 
     # --- at each start -------------------------------------------------------------------------------------
 
@@ -175,6 +178,18 @@ class Registry:
         except TrustError as error:
             _log.warning("findings about %s cannot be kept: %s", name, error.sentence())
 
+    def defined(self, found: Registered) -> Registered:
+        """The server with its definitions, read once for each manifest.
+
+        Raises:
+            TrustError: They are damaged.
+        """
+        known = self._defined.get(found.name)
+        if known is None or known[0] != found.verified.digest:
+            definitions = self._store.definitions(found.name, found.manifest)
+            known = self._defined[found.name] = (found.verified.digest, definitions)
+        return msgspec.structs.replace(found, definitions=known[1])
+
     # --- verbs ---------------------------------------------------------------------------------------------
 
     def put(self, name: str, text: str, definitions: str) -> JsonObject:
@@ -209,6 +224,7 @@ class Registry:
         """
         kept = self._store.remove(name)
         self._read.pop(name, None)
+        self._defined.pop(name, None)
         return {"name": name, "kept": str(kept)}
 
     def described(self) -> list[JsonObject]:

@@ -15,23 +15,45 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from mcpguard import limits
 from mcpguard.daemon.callers import Attested
 from mcpguard.daemon.linger import Linger, cores
+from mcpguard.daemon.policies import Standing
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered
 from mcpguard.daemon.streams import Inlet, Outlet
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import JournalError
-from mcpguard.gate.commands import Append, Close, Command, Finding, Later, LookAgain, Noticed, Write
-from mcpguard.gate.events import BytesReceived, Event, NotRecorded, PinsChanged, PolicyChanged, StreamEnded
+from mcpguard.gate.commands import (
+    Announce,
+    Append,
+    Close,
+    Command,
+    Finding,
+    Later,
+    LookAgain,
+    Noticed,
+    Remember,
+    Write,
+)
+from mcpguard.gate.events import (
+    BytesReceived,
+    Event,
+    NotRecorded,
+    PinsChanged,
+    PolicyChanged,
+    StillWaiting,
+    StreamEnded,
+    TicketSettled,
+)
 from mcpguard.gate.gate import Gate
+from mcpguard.gate.schemas import PinnedSchemas
+from mcpguard.gate.shared import Manners
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import JsonObject, Side
-from mcpguard.policy.snapshot import Snapshot
+from mcpguard.policy.decider import Decider
 
 _log = logging.getLogger("mcpguard")
 _OWN_BYTES = 2 * limits.QUEUE_BYTES
@@ -61,6 +83,19 @@ class Upstream(Protocol):
         """Kill it."""
 
 
+class Outside(Protocol):
+    """What a gate's commands reach beside its two sides and the log."""
+
+    def noticed(self, findings: tuple[Finding, ...]) -> None:
+        """Keep what the server said of itself and its manifest does not pin."""
+
+    def announce(self) -> None:
+        """The book of approvals has changed."""
+
+    def remember(self) -> None:
+        """This run of the host has seen something new: it must not be forgotten."""
+
+
 class Session:
     """Drives one gate between a host's descriptors and a server's.
 
@@ -68,11 +103,11 @@ class Session:
         ident: Short name of the connection in records and `status`.
         gate: Its gate.
         recorder: Where records go.
-        server: The server's name.
+        standing: What its policy is compiled for.
         upstream: The running server.
         host: The attested host; closed with the session.
         registered: The server's manifest; None if it has none.
-        noticed: Takes what the server said of itself and its manifest does not pin.
+        outside: What the gate's other commands are for.
     """
 
     def __init__(
@@ -80,21 +115,22 @@ class Session:
         ident: str,
         gate: Gate,
         recorder: Recorder,
-        server: str,
+        standing: Standing,
         upstream: Upstream,
         host: Attested,
         registered: Registered | None,
-        noticed: Callable[[tuple[Finding, ...]], None],
+        outside: Outside,
     ) -> None:
         self.ident = ident
-        self.server = server
+        self.server = standing.server
+        self.standing = standing
         self.host = host
         self.registered = registered
         self.began = time.time()
         self._gate = gate
         self._recorder = recorder
         self._upstream = upstream
-        self._noticed = noticed
+        self._outside = outside
         self._loop = asyncio.get_running_loop()
         self._linger = Linger(self._loop, alone=cores() == 1)
         self._over = asyncio.Event()
@@ -103,6 +139,7 @@ class Session:
         self._patience = limits.DRAIN_SECONDS
         self._line_began = 0.0
         self._kept = 0
+        self.host_ended = False
         self._inlets: dict[Side, Inlet] = {}
         self._outlets: dict[Side, Outlet] = {}
 
@@ -132,6 +169,7 @@ class Session:
         code = await exited
         await self._flush()
         self._close()
+        self.host_ended = not self.host.alive()
         self.host.close()
         return code
 
@@ -158,13 +196,27 @@ class Session:
         """Why the connection ended, empty for an ordinary end."""
         return self._reason
 
-    def change_policy(self, snapshot: Snapshot) -> None:
-        """Another policy holds from the next message on."""
-        self._feed(PolicyChanged(snapshot, time.monotonic_ns()))
+    def change_policy(self, standing: Standing, snapshot: Decider, manners: Manners) -> None:
+        """Another policy holds from the next message on; `standing`: what it was compiled for."""
+        self.standing = standing
+        self._feed(PolicyChanged(snapshot, time.monotonic_ns(), manners))
 
-    def change_pins(self, pins: DefinitionPins) -> None:
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a person."""
+        return self._gate.waiting
+
+    def settled(self, event: TicketSettled) -> None:
+        """A ticket was settled that requests of this connection may wait for."""
+        self._feed(event)
+
+    def still_waiting(self) -> None:
+        """Time goes by while requests wait for a person."""
+        self._feed(StillWaiting(time.monotonic_ns()))
+
+    def change_pins(self, pins: DefinitionPins, schemas: PinnedSchemas) -> None:
         """A person accepted what the server says of itself: other definitions are pinned from the next message on."""
-        self._feed(PinsChanged(pins, time.monotonic_ns()))
+        self._feed(PinsChanged(pins, time.monotonic_ns(), schemas))
 
     def look_again(self) -> None:
         """End the connection if the host is no longer what was attested."""
@@ -203,6 +255,7 @@ class Session:
             "revision": revision,
             "since": self.began,
             "in_flight": self._gate.in_flight,
+            "waiting": self._gate.waiting,
             **self._gate.counts,
         }
 
@@ -265,14 +318,23 @@ class Session:
                         refused = error.sentence()
                 case Later():
                     self._recorder.later(command.bodies)
-                case Noticed():
-                    self._noticed(command.findings)
+                case Remember() | Noticed() | Announce():
+                    self._tell(command)
                 case Close():
                     self._shut(command.reason)
                 case _:
                     assert_never(command)
         if refused:
             self._carry_out(self._gate.handle(NotRecorded(refused, time.monotonic_ns())))
+
+    def _tell(self, command: Remember | Noticed | Announce) -> None:
+        match command:
+            case Remember():
+                self._outside.remember()
+            case Noticed():
+                self._outside.noticed(command.findings)
+            case Announce():
+                self._outside.announce()
 
     # --- the end -------------------------------------------------------------------------------------------
 

@@ -145,7 +145,7 @@ def test_change_that_cannot_be_recorded_is_told_as_failed(tmp_path: Path) -> Non
     async def story() -> None:
         recorder = Recorder(Journal.open(tmp_path / "audit"))
         enrolments = Enrolments(HostsFile(tmp_path / "hosts"))
-        desk = Desk(recorder, enrolments, None, None, {})  # type: ignore[arg-type]
+        desk = Desk(recorder, enrolments, None, None, {}, None)  # type: ignore[arg-type]
         await recorder.close()
         with pytest.raises(JournalError):
             desk.changing()["host-trust"](Request("host-trust", name="agent", text=TEXT))

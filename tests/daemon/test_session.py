@@ -12,13 +12,17 @@ import pytest
 
 from mcpguard import limits
 from mcpguard.audit import record
+from mcpguard.daemon.company import Reach
+from mcpguard.daemon.policies import Standing
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.session import Session
 from mcpguard.gate.commands import Command, Finding
 from mcpguard.gate.events import BytesReceived, Event
 from mcpguard.gate.gate import Gate
-from mcpguard.model import Side
+from mcpguard.gate.shared import Manners
+from mcpguard.model import Caller, Side
 from mcpguard.policy.builtin import observe_snapshot
+from mcpguard.policy.circumstances import Surroundings
 from mcpguard.policy.document import parse
 from mcpguard.policy.snapshot import compile_snapshot
 from mcpguard.system.journal import Journal
@@ -84,7 +88,14 @@ class Stage:
         self.tame = TameHost()
         self.noticed: list[tuple[Finding, ...]] = []
         self.session = Session(
-            "1-t", gate, self.recorder, "server", self.server, attested(self.tame), None, self.noticed.append
+            "1-t",
+            gate,
+            self.recorder,
+            Standing("server", Caller(), Surroundings()),
+            self.server,
+            attested(self.tame),
+            None,
+            Reach(self.noticed.append, lambda: None, lambda: None),
         )
         self.host, host = socket.socketpair()
         self.far, server = socket.socketpair()
@@ -390,7 +401,9 @@ def test_first_reason_of_an_end_is_kept(tmp_path: Path) -> None:
         stage.session.end("second", now=True)
         assert await stage.over() == 143
         assert stage.session.reason == "first"
-        stage.session.change_policy(observe_snapshot("server"))  # too late to matter, and harmless
+        stage.session.change_policy(
+            stage.session.standing, observe_snapshot("server"), Manners()
+        )  # too late to matter, and harmless
 
     run(story)
 
@@ -454,7 +467,9 @@ recheck = true
 def test_a_call_of_which_a_rule_says_so_does_not_travel_for_a_host_that_changed(tmp_path: Path) -> None:
     async def story() -> None:
         stage = await Stage(tmp_path).greet()
-        stage.session.change_policy(compile_snapshot(parse(RECHECKED, "p"), "server"))
+        stage.session.change_policy(
+            stage.session.standing, compile_snapshot(parse(RECHECKED, "p"), "server"), Manners()
+        )
         call = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"a","arguments":{}}}\n'
         await stage.loop.sock_sendall(stage.host, call % 5)
         assert b"tools/call" in await stage.line(stage.far)

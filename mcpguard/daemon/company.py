@@ -1,0 +1,69 @@
+"""What the sessions of a daemon have in common: the book of approvals, and what each run of a host has done."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from mcpguard.approvals.book import Book
+from mcpguard.daemon.callers import Attested
+from mcpguard.daemon.instances import Instances
+from mcpguard.daemon.registry import Registered
+from mcpguard.gate.commands import Finding
+from mcpguard.gate.schemas import PinnedSchemas
+from mcpguard.gate.shared import Manners, Shared
+from mcpguard.system.loginsession import session_of
+
+
+class Company:
+    """Hands every session what it shares with the others.
+
+    Args:
+        book: Tickets and grants.
+        instances: The runs of hosts.
+        changed: Told that the book has changed.
+    """
+
+    def __init__(self, book: Book, instances: Instances, changed: Callable[[], None]) -> None:
+        self._book = book
+        self._instances = instances
+        self._changed = changed
+        self._seal = secrets.token_bytes(32)
+
+    def shared(self, ident: str, host: Attested, found: Registered | None, manners: Manners) -> Shared:
+        """What one connection shares. A host without a handle is a run of its own on each connection."""
+        instance = host.caller.instance or f"connection {ident}"
+        login = session_of(host.facts.cgroup, host.facts.uid)
+        return Shared(
+            book=self._book,
+            circumstances=self._instances.of(instance, login),
+            conn=ident,
+            instance=instance,
+            host=host.evidence(),
+            manifest=found.verified.digest if found else "",
+            definitions=found.pins.tools if found else {},
+            schemas=PinnedSchemas(found.definitions.tools) if found else None,
+            seal=self._seal,
+            manners=manners,
+        )
+
+    def outside(self, noticed: Callable[[tuple[Finding, ...]], None]) -> Reach:
+        """What the commands of one connection's gate reach."""
+        return Reach(noticed, self._changed, self._remember)
+
+    def _remember(self) -> None:
+        self._instances.remember(now=True)
+
+
+class Reach:
+    """What a gate's commands reach (`session.Outside`)."""
+
+    def __init__(
+        self,
+        noticed: Callable[[tuple[Finding, ...]], None],
+        announce: Callable[[], None],
+        remember: Callable[[], None],
+    ) -> None:
+        self.noticed = noticed
+        self.announce = announce
+        self.remember = remember
