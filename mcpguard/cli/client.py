@@ -10,13 +10,28 @@ from typing import Any
 import msgspec
 
 from mcpguard import limits
+from mcpguard.approvals.book import ApprovalError
 from mcpguard.cli import shim
-from mcpguard.errors import ConfigError, DaemonError, PeerError, TrustError
+from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.system import paths
 from mcpguard.system.peercred import require_user
 
 _SECONDS = 20.0
+
+
+class PresenceWanted(GuardError):
+    """An answer that counts only from a person who is there.
+
+    Attributes:
+        methods: The ways to show it that are set up.
+        challenge: What is to be answered, once.
+    """
+
+    def __init__(self, message: str, methods: list[str], challenge: str) -> None:
+        super().__init__(message)
+        self.methods = methods
+        self.challenge = challenge
 
 
 def request(content: JsonObject) -> JsonObject:
@@ -27,6 +42,8 @@ def request(content: JsonObject) -> JsonObject:
         ConfigError: It refused a policy; nothing was applied.
         PeerError: It refuses to answer us: another user, a namespace, the process tree of a host.
         TrustError: It refused a signature, a manifest or an enrolment; nothing was stored.
+        ApprovalError: There is no such ticket, or it waits no longer.
+        PresenceWanted: Whoever approves has to show presence.
     """
     try:
         reply = msgspec.json.decode(_exchange(msgspec.json.encode(content) + b"\n"), type=dict[str, Any])
@@ -40,13 +57,26 @@ def request(content: JsonObject) -> JsonObject:
         ) from error
     if reply.get("ok"):
         return reply
-    if reply.get("code") == "config":
-        raise ConfigError(reply["error"], file=str(content.get("source", "policy")))
-    if reply.get("code") == "refused":
-        raise PeerError(str(reply["error"]))
-    if reply.get("code") == "trust":
-        raise TrustError(str(reply["error"]))
-    raise DaemonError(str(reply.get("error", "the daemon refused")))
+    raise _failure(reply, content)
+
+
+def _failure(reply: JsonObject, content: JsonObject) -> GuardError:
+    """What a reply that says no is, by who must act."""
+    sentence = str(reply.get("error", "the daemon refused"))
+    match reply.get("code"):
+        case "config":
+            return ConfigError(sentence, file=str(content.get("source", "policy")))
+        case "refused":
+            return PeerError(sentence)
+        case "trust":
+            return TrustError(sentence)
+        case "approval":
+            return ApprovalError(sentence, code=str(reply.get("why", "")))
+        case "presence":
+            methods = [str(method) for method in reply.get("methods", [])]
+            return PresenceWanted(sentence, methods, str(reply.get("challenge", "")))
+        case _:
+            return DaemonError(sentence)
 
 
 def ensure() -> None:

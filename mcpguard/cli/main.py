@@ -10,10 +10,12 @@ from typing import Any, Final
 import click
 
 from mcpguard import __version__
+from mcpguard.approvals.book import ApprovalError
 from mcpguard.audit.record import visible
 from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, TrustError
 
 FAILED, USAGE, NOT_RUNNING, REFUSED, CONFIG = 1, 2, 3, 5, 6
+EXPIRED: Final = 124
 
 VERBS: Final = {
     "run": "start an MCP server behind mcpguard (what hosts call)",
@@ -22,6 +24,9 @@ VERBS: Final = {
     "host": "trust, list, show and forget agent hosts",
     "server": "register, pin, verify and compare MCP servers",
     "policy": "check, apply, show and explain policy",
+    "pending": "what waits for a person's approval",
+    "approve": "let a call through that waits",
+    "deny": "refuse a call that waits",
     "audit": "read and verify the audit log",
     "key": "signing keys of yours",
     "trust": "whose signatures count",
@@ -34,7 +39,8 @@ VERBS: Final = {
 }
 
 EXIT_CODES: Final = """\
-Exit codes: 0 ok; 1 failed; 2 usage; 3 not running; 5 refused; 6 configuration invalid, nothing written.
+Exit codes: 0 ok; 1 failed; 2 usage; 3 not running; 5 refused; 6 configuration invalid, nothing written;
+124 the time for an answer is over.
 `mcpguard run`: the server's own; 128+n if signal n ended it; 125 mcpguard failed; 126 not executable; 127 not found.
 """
 
@@ -87,6 +93,8 @@ def exit_code(error: GuardError) -> int:
             return NOT_RUNNING if "not running" in error.message else FAILED
         case PeerError() | TrustError():
             return REFUSED
+        case ApprovalError(code="expired"):
+            return EXPIRED
         case _:
             return FAILED
 
