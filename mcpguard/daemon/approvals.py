@@ -161,7 +161,7 @@ class Approvals:
 
     def _settle(self, ticket: Ticket) -> None:
         granted, sentence = ticket.state is State.GRANTED, ""
-        members = {"by": ticket.by} if ticket.by else {}
+        members: JsonObject = {"by": ticket.by} if ticket.by else {}
         if ticket.reason:
             members["reason"] = ticket.reason
         bound = ticket.question.binding

@@ -59,14 +59,14 @@ class Verbs(msgspec.Struct, frozen=True):
     Attributes:
         reading: Verbs that change nothing.
         changing: Verbs that callers below one of `trees` may not use.
-        approving: Likewise, and it is noted who used them.
         trees: Gives process ids, and the words for whoever is below them.
+        approving: Verbs that such callers may not use either, and that note who used them.
     """
 
     reading: dict[str, Verb]
     changing: dict[str, Verb]
-    approving: dict[str, Personal]
     trees: Callable[[], Mapping[int, str]]
+    approving: dict[str, Personal] = {}
 
 
 class PresenceWanted(GuardError):

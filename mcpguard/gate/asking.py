@@ -28,7 +28,10 @@ from mcpguard.protocol.methods import Kind
 from mcpguard.protocol.strict import Refused, encode_raw
 
 _ENVELOPE: Final = frozenset({"_meta", "inputResponses", "requestState"})
-SPENT: Final = "the approval was for one call and is used up, or what it was for has changed since; call again to ask again"
+SPENT: Final = (
+    "the approval was for one call and is used up, or what it was for has changed since; "
+    "call again to ask again"
+)
 _STEP: Final = 1e-9
 """What the progress of a request that waits grows by: less than any server's first step."""
 

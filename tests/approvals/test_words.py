@@ -104,7 +104,8 @@ def test_nothing_of_others_is_obeyed_or_hidden(place, full):
     assert not HIDDEN.search(text), HIDDEN.search(text)
     assert "\\u202e" in text
     assert "\\u001b[2J" in text
-    assert "\\udb40\\udc41" in text
+    if place != "key" or full:  # a key that is cut keeps its end
+        assert "\\udb40\\udc41" in text
 
 
 def test_a_value_cannot_write_lines_that_look_like_ours():
@@ -119,7 +120,7 @@ def test_a_value_cannot_write_lines_that_look_like_ours():
 
 def test_a_key_cannot_pretend_to_be_a_value():
     shown = lines({'path: "/safe"': "/etc/passwd"})
-    assert '    "/path: \\"/safe\\"": "/etc/passwd"' in shown
+    assert '    "/path: \\"~1safe\\"": "/etc/passwd"' in shown
 
 
 def test_what_is_cut_says_so_and_keeps_its_end():

@@ -101,7 +101,7 @@ def test_an_invalid_policy_is_one_sentence_and_6(desk):
         result = desk.run(verb, file)
         assert (result.exit_code, result.stdout) == (6, "")
         assert result.stderr == (
-            f'mcpguard: {file}:12: effect: expected "allow" or "deny", found "dney": did you mean deny?\n'
+            f'mcpguard: {file}:12: effect: expected "allow" or "ask" or "deny", found "dney": did you mean deny?\n'
         )
     assert desk.store.load() is None
     result = desk.run("check", file, "--json")
@@ -110,7 +110,7 @@ def test_an_invalid_policy_is_one_sentence_and_6(desk):
         "file": file,
         "line": 12,
         "key": "effect",
-        "message": 'expected "allow" or "deny", found "dney"',
+        "message": 'expected "allow" or "ask" or "deny", found "dney"',
         "hint": "did you mean deny?",
     }
 

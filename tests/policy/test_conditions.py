@@ -124,7 +124,7 @@ def test_a_span_and_what_is_left_of_the_day_are_each_others_opposite(start, end,
     if start == end or end == 0:
         end = start + 1
     rest = (end % 1440, start) if start else (end, 1440)
-    if rest[0] == rest[1] % 1440:
+    if rest[0] % 1440 == rest[1] % 1440:
         return
     here, there = (
         holds(When(hours=(span,)), unix=unix, zone="Europe/Berlin") for span in ((start, end), rest)
