@@ -138,6 +138,7 @@ class Daemon:
             reading={"status": self._status, **desk.reading(), **approvals.reading()},
             changing={"policy-apply": self._apply, "stop": self._stop, **desk.changing()},
             approving=approvals.approving(),
+            askers=self._askers,
             trees=self._trees,
         )
 
@@ -273,6 +274,11 @@ class Daemon:
             if host.recognition.name and host.pid and host.alive():
                 trees[host.pid] = "a program that an enrolled host has started"
         return trees
+
+    def _askers(self) -> dict[int, str]:
+        """Processes below which nobody may approve: every host that is connected, enrolled or not."""
+        hosts = [session.host for session in self._sessions.values()]
+        return {host.pid: "a program that a connected host has started" for host in hosts if host.alive()}
 
     def _trust_changed(self, event: str, seen: Seen) -> None:
         self._recorder.append([record.trust(event, **seen.record())], durable=True)

@@ -60,13 +60,15 @@ class Verbs(msgspec.Struct, frozen=True):
         reading: Verbs that change nothing.
         changing: Verbs that callers below one of `trees` may not use.
         trees: Gives process ids, and the words for whoever is below them.
-        approving: Verbs that such callers may not use either, and that note who used them.
+        approving: Verbs that note who used them, and that callers below `askers` may not use either.
+        askers: Likewise, for whoever can ask to be approved.
     """
 
     reading: dict[str, Verb]
     changing: dict[str, Verb]
     trees: Callable[[], Mapping[int, str]]
     approving: dict[str, Personal] = {}
+    askers: Callable[[], Mapping[int, str]] = dict
 
 
 class PresenceWanted(GuardError):
@@ -170,7 +172,8 @@ async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
     try:
         request = control.parse_request(line)
         if request.verb not in verbs.reading:
-            require_outside(peer, verbs.trees())
+            askers = verbs.askers() if request.verb in verbs.approving else {}
+            require_outside(peer, {**askers, **verbs.trees()})
         reply = _called(request, verbs, Caller(peer.facts.uid, peer.facts.pid))
         return control.reply({"ok": True, **(await reply if isawaitable(reply) else reply)})
     except GuardError as error:
