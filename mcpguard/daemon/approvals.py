@@ -164,10 +164,11 @@ class Approvals:
         members: JsonObject = {"by": ticket.by} if ticket.by else {}
         if ticket.reason:
             members["reason"] = ticket.reason
-        bound = ticket.question.binding
+        question, bound = ticket.question, ticket.question.binding
+        start = record.prefix(question.conn, question.host, bound.server)
         body = record.approval(
-            ticket.state.value, ticket.ident, conn=ticket.question.conn, server=bound.server,
-            method=bound.method, target=bound.target, rule=ticket.question.rule, **members,
+            ticket.state.value, ticket.ident, start,
+            method=bound.method, target=bound.target, rule=question.rule, **members,
         )  # fmt: skip
         try:
             self._recorder.append([body], durable=True)
