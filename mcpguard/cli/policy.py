@@ -31,7 +31,8 @@ from mcpguard.policy.builtin import OBSERVE_RULES, observe_snapshot
 from mcpguard.policy.changes import describe, duration_word, effect_word, unpinned_word
 from mcpguard.policy.document import digest, is_name, parse
 from mcpguard.policy.rules import ANYBODY, ASK, GATED_METHODS, HOST, Rule, RuleSet
-from mcpguard.policy.snapshot import Explanation, Snapshot, compile_snapshot
+from mcpguard.policy.explanation import Explanation
+from mcpguard.policy.snapshot import Snapshot, compile_snapshot
 from mcpguard.system import paths
 from mcpguard.system.policystore import Applied, PolicyStore
 
