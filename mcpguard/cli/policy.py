@@ -30,8 +30,8 @@ from mcpguard.model import Caller, Grade, JsonObject, Verdict
 from mcpguard.policy.builtin import OBSERVE_RULES, observe_snapshot
 from mcpguard.policy.changes import describe, duration_word, effect_word, unpinned_word
 from mcpguard.policy.document import digest, is_name, parse
-from mcpguard.policy.rules import ANYBODY, ASK, GATED_METHODS, HOST, Rule, RuleSet
 from mcpguard.policy.explanation import Explanation
+from mcpguard.policy.rules import ANYBODY, ASK, GATED_METHODS, HOST, Rule, RuleSet
 from mcpguard.policy.snapshot import Snapshot, compile_snapshot
 from mcpguard.system import paths
 from mcpguard.system.policystore import Applied, PolicyStore
@@ -69,7 +69,7 @@ def policy() -> None:
 def check(file: str, as_json: bool) -> None:
     """Say whether FILE is a valid policy. Nothing is applied; `-` is standard input."""
     with _errors_told(as_json=as_json):
-        ruleset = parse(_read(file), _named(file))
+        ruleset = _place().store.whole(parse(_read(file), _named(file)))
         if as_json:
             _print_json({"ok": True, **_summary(ruleset)})
             return
@@ -85,7 +85,7 @@ def apply(file: str, dry_run: bool) -> None:
     with _errors_told():
         place = _place()
         data, source = _read(file), _named(file)
-        new = parse(data, source)
+        new = place.store.whole(parse(data, source))
         changes = _changes(place.store, new)
         if dry_run:
             _say(f"{new.file}: valid, {_in_words(new)}", *changes, "nothing was applied (dry run)")

@@ -89,8 +89,8 @@ def parse_project(data: bytes, file: str) -> RuleSet:
 
 def _parsed(data: bytes, file: str, keys: tuple[str, ...]) -> RuleSet:
     text = _text(data, file)
-    rule_lines = _rule_lines(text, file)
-    return _Document(file, text, keys).ruleset(_toml(text, file), rule_lines, digest(data))
+    places = _places(text, file)
+    return _Document(file, text, keys).ruleset(_toml(text, file), places, digest(data))
 
 
 def digest(data: bytes) -> str:
@@ -122,19 +122,19 @@ def _text(data: bytes, file: str) -> str:
     return text
 
 
-def _rule_lines(text: str, file: str) -> dict[int, int]:
-    """The line on which each rule begins."""
-    found: dict[int, int] = {}
+def _places(text: str, file: str) -> dict[Path, int]:
+    """The line on which each key at the top begins, and each rule."""
+    found: dict[Path, int] = {}
     for path, line in scan(text):
         if len(path) > DEPTH:
             raise ConfigError(f"expected at most {DEPTH} levels, found more", file=file, line=line)
-        if len(path) == 2 and path[0] == "rule" and isinstance(path[1], int):
-            found.setdefault(path[1], line)
+        if len(path) == 1 or (len(path) == 2 and path[0] == "rule" and isinstance(path[1], int)):
+            found.setdefault(path, line)
     return found
 
 
 def _toml(text: str, file: str) -> JsonObject:
-    """Order: `_rule_lines` has refused what is too deep for `tomllib`, which recurses."""
+    """Order: `_places` has refused what is too deep for `tomllib`, which recurses."""
     try:
         return tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and what int() and datetime say of absurd numbers
@@ -154,8 +154,8 @@ class _Document(Reader):
         self._source = text
         self._keys = keys
 
-    def ruleset(self, document: JsonObject, rule_lines: Mapping[int, int], name: str) -> RuleSet:
-        """The whole document; `name` is its digest."""
+    def ruleset(self, document: JsonObject, places: Mapping[Path, int], name: str) -> RuleSet:
+        """The whole document; `places` are lines, `name` is its digest."""
         self._version(document)
         self.known(document, (), self._keys)
         none: dict[str, tuple[str, ...]] = {}
@@ -163,12 +163,13 @@ class _Document(Reader):
         rules = RuleReader(self.file, self._source, roles)
         mode = self._mode(document)
         engine = self.choice(document, (), "engine", _ENGINES) if "engine" in document else "toml"
+        lines = {path[1]: line for path, line in places.items() if len(path) > 1 and isinstance(path[1], int)}
         ruleset = RuleSet(
             file=self.file,
             digest=name,
             mode=mode,
             neutralise=self._word(document, "text", _TEXTS, default=mode is Mode.ENFORCE),
-            rules=rules.rules(document.get("rule", []), rule_lines),
+            rules=rules.rules(document.get("rule", []), lines),
             unpinned=self._word(document, "unpinned", _UNPINNED, default=False),
             on_update=self._word(document, "on_update", _ON_UPDATE, default=ASK),
             recheck=self.optional(document, (), "recheck", self.duration, 0.0),
@@ -178,7 +179,7 @@ class _Document(Reader):
             zone=self.optional(document, (), "zone", rules.zone, ""),
             schemas=self._word(document, "schemas", _SCHEMAS, default=mode is Mode.ENFORCE),
             final=self.optional(document, (), "final", self._final, ()),
-            given=frozenset(document),
+            given={key: places.get((key,), 0) for key in document},
             engine=engine,
             cedar=self._cedar(document, engine),
         )

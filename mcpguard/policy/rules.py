@@ -268,7 +268,7 @@ class RuleSet(msgspec.Struct, frozen=True):
         schemas: Whether arguments and results are held against the pinned schemas.
         final: Keys at the top of a system policy that a user's policy may not set otherwise; `rule` among them
             means that rules of a user only narrow.
-        given: Keys at the top that the file sets.
+        given: Keys at the top that the file sets, and on which line.
         engine: `toml`, or `cedar`.
         cedar: The Cedar policies, if that is the engine.
     """
@@ -287,6 +287,6 @@ class RuleSet(msgspec.Struct, frozen=True):
     zone: str = ""
     schemas: bool = True
     final: tuple[str, ...] = ()
-    given: frozenset[str] = frozenset()
+    given: dict[str, int] = {}
     engine: str = "toml"
     cedar: str = ""

@@ -21,7 +21,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,9 @@ from mcpguard import limits
 from mcpguard.errors import ConfigError, PeerError
 from mcpguard.identity.statement import format_time
 from mcpguard.policy.document import digest, parse
+from mcpguard.policy.layers import merge
 from mcpguard.policy.rules import RuleSet
+from mcpguard.system import systempolicy
 from mcpguard.system.files import open_entry, private_directory, replace_file
 
 _ACTIVE: Final = "active.toml"
@@ -54,22 +56,37 @@ class Applied(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicyStore:
-    """The applied policy in `directory`, which need not exist before the first `apply`."""
+    """The applied policy in `directory`, which need not exist before the first `apply`.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: Where it is.
+        system: Gives the policy of the system, which it is put together with.
+    """
+
+    def __init__(self, directory: Path, system: Callable[[], RuleSet | None] = systempolicy.read) -> None:
         self.directory = directory
+        self.system = system
 
     def load(self) -> RuleSet | None:
-        """The policy in force; None if none was ever applied.
+        """The policy in force, that of the system included; None if there is none.
 
         Raises:
-            ConfigError: The store is damaged, cannot be read, or others may write to it.
+            ConfigError: The store is damaged, cannot be read, or others may write to it; or what was applied and the
+                policy of the system contradict each other.
         """
         current = self.current()
-        return current[1] if current else None
+        return merge(self.system(), current[1] if current else None)
+
+    def whole(self, ruleset: RuleSet) -> RuleSet:
+        """What would be in force with this policy, that of the system included.
+
+        Raises:
+            ConfigError: They contradict each other.
+        """
+        return merge(self.system(), ruleset) or ruleset
 
     def current(self) -> tuple[Applied, RuleSet] | None:
-        """The policy in force and where it comes from; None if none was ever applied.
+        """What was applied and where it comes from, without the policy of the system; None if nothing ever was.
 
         Raises:
             ConfigError: As for `load`.
@@ -88,11 +105,16 @@ class PolicyStore:
         `source` is the name that explanations will show; `now` is Unix time, the clock's if None. Applying the
         bytes that are in force renews source and time only.
 
+        Returns:
+            What is in force now, the policy of the system included.
+
         Raises:
-            ConfigError: `data` is not a valid policy, or the store cannot be written; nothing has changed.
+            ConfigError: `data` is not a valid policy, contradicts that of the system, or the store cannot be
+                written; nothing has changed.
         """
         source = source.encode(errors="backslashreplace").decode()  # a file name may be any bytes
         ruleset = parse(data, source)
+        whole = self.whole(ruleset)
         moment = dt.datetime.fromtimestamp(time.time() if now is None else now, dt.UTC)
         state = Applied(source, ruleset.digest, format_time(moment))
         try:
@@ -107,7 +129,7 @@ class PolicyStore:
             raise self._unusable("written", error) from error
         except PeerError as error:
             raise ConfigError(error.message, file=str(self.directory), hint=error.hint) from error
-        return ruleset
+        return whole
 
     @contextlib.contextmanager
     def _locked(self, how: int) -> Iterator[int]:
