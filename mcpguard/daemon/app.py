@@ -139,7 +139,8 @@ class Daemon:
             changing={"policy-apply": self._apply, "stop": self._stop, **desk.changing()},
             approving=approvals.approving(),
             askers=self._askers,
-            trees=self._trees,
+            hosts=self._enrolled,
+            keepers=_keepers(),
         )
 
     async def serve(self) -> None:
@@ -263,22 +264,23 @@ class Daemon:
                 f"{len(self._sessions)} servers run already, the limit of open files allows no more"
             )
 
-    def _trees(self) -> dict[int, str]:
-        """Processes below which nobody may change anything: ours, and enrolled hosts that are connected and alive."""
-        ours = os.getpid()
-        trees = (
-            {} if ours == 1 else {ours: "a server that mcpguard has started"}
-        )  # below process 1 is everybody
-        hosts = [session.host for session in self._sessions.values()]
-        for host in hosts:
-            if host.recognition.name and host.pid and host.alive():
-                trees[host.pid] = "a program that an enrolled host has started"
-        return trees
+    def _enrolled(self) -> dict[int, str]:
+        """Processes below which nobody may change anything: enrolled hosts that are connected and alive."""
+        hosts = [session.host for session in self._sessions.values() if session.host.recognition.name]
+        return {
+            host.pid: "a program that an enrolled host has started"
+            for host in hosts
+            if host.pid and host.alive()
+        }
 
     def _askers(self) -> dict[int, str]:
         """Processes below which nobody may approve: every host that is connected, enrolled or not."""
         hosts = [session.host for session in self._sessions.values()]
-        return {host.pid: "a program that a connected host has started" for host in hosts if host.alive()}
+        return {
+            host.pid: "a program that a connected host has started"
+            for host in hosts
+            if host.pid and host.alive()
+        }
 
     def _trust_changed(self, event: str, seen: Seen) -> None:
         self._recorder.append([record.trust(event, **seen.record())], durable=True)
@@ -374,6 +376,12 @@ class Daemon:
             session.end("the daemon ends", now=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)
+
+
+def _keepers() -> dict[int, str]:
+    """This daemon, whose servers never leave it. As process 1 it is above everybody, and tells nothing."""
+    ours = os.getpid()
+    return {} if ours == 1 else {ours: "a server that mcpguard has started"}
 
 
 def _described(rules: RuleSet | None) -> JsonObject:

@@ -1,8 +1,7 @@
 """admin.sock: status, policy, trust, stop; for people and their command line, never for shims.
 
-Rule: who lives in the process tree of an enrolled host that is connected, or of this daemon, which is where servers
-live, may look and not change anything: an agent must not approve itself, nor a server. What leaves that tree (a
-double fork) is not recognised: the same user's programs can.
+Rule: what a connected host has started may look and not change anything, nor may servers, which this daemon has
+started: an agent must not approve itself. How that is told, and what cannot be told, is in `identity.approver`.
 """
 
 from __future__ import annotations
@@ -21,13 +20,10 @@ from mcpguard.approvals.book import ApprovalError
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
-from mcpguard.system.ancestry import parent
+from mcpguard.system.approver import require_person
 from mcpguard.system.peercred import Peer, attest, require_namespaces, require_user
-from mcpguard.system.processes import Process
 
 _SECONDS = 10.0
-_LEVELS = 256
-"""Processes above a caller that are looked at; a caller with more above it is refused."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -58,15 +54,17 @@ class Verbs(msgspec.Struct, frozen=True):
 
     Attributes:
         reading: Verbs that change nothing.
-        changing: Verbs that callers below one of `trees` may not use.
-        trees: Gives process ids, and the words for whoever is below them.
-        approving: Verbs that note who used them, and that callers below `askers` may not use either.
-        askers: Likewise, for whoever can ask to be approved.
+        changing: Verbs that what a host of `hosts` has started may not use, nor what a process of `keepers` has.
+        hosts: Gives process ids, and the words for what is below them: enrolled hosts that are connected.
+        keepers: Likewise, processes that no orphan leaves.
+        approving: Verbs that note who used them, and that what any of `askers` has started may not use either.
+        askers: Likewise, every host that is connected.
     """
 
     reading: dict[str, Verb]
     changing: dict[str, Verb]
-    trees: Callable[[], Mapping[int, str]]
+    hosts: Callable[[], Mapping[int, str]]
+    keepers: Mapping[int, str] = {}
     approving: dict[str, Personal] = {}
     askers: Callable[[], Mapping[int, str]] = dict
 
@@ -114,50 +112,6 @@ async def _answered(
         return control.failure("refused", error.sentence())
 
 
-def require_outside(peer: Peer, trees: Mapping[int, str]) -> None:
-    """Refuse a caller in the process tree of one of these processes; each with the words for what is below it.
-
-    Raises:
-        PeerError: It is in one, or that cannot be told.
-    """
-    for pid in _lineage(peer):
-        if pid in trees:
-            raise _forbidden(f"{trees[pid]} may not change this")
-
-
-def _forbidden(message: str) -> PeerError:
-    return PeerError(message, hint="call from a terminal of your own")
-
-
-def _lineage(peer: Peer) -> list[int]:
-    """Process ids from the caller up to process 1, or to one that entered our namespaces and has nobody above it.
-
-    Raises:
-        PeerError: They cannot be told.
-    """
-    pids, process, whole = list[int](), peer.process, False
-    while process is not None and len(pids) < _LEVELS:
-        pids.append(process.pid)
-        whole = process.pid == 1 or _topmost(process)
-        above = None if whole else parent(process)
-        if process is not peer.process:
-            process.close()
-        process = above
-    if process is not None and process is not peer.process:
-        process.close()
-    if not whole:
-        raise _forbidden("what the caller is below cannot be told")
-    return pids
-
-
-def _topmost(process: Process) -> bool:
-    """Whether its parent is outside of our pid namespace: so it is with `docker exec` and nsenter."""
-    try:
-        return process.look().ppid == 0
-    except PeerError:
-        return False
-
-
 async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     data = bytearray()
     while b"\n" not in data:
@@ -173,7 +127,7 @@ async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
         request = control.parse_request(line)
         if request.verb not in verbs.reading:
             askers = verbs.askers() if request.verb in verbs.approving else {}
-            require_outside(peer, {**askers, **verbs.trees()})
+            require_person(peer, {**askers, **verbs.hosts()}, verbs.keepers)
         reply = _called(request, verbs, Caller(peer.facts.uid, peer.facts.pid))
         return control.reply({"ok": True, **(await reply if isawaitable(reply) else reply)})
     except GuardError as error:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 _PPID: Final = 4
+_SESSION: Final = 6
 _START: Final = 22
 _LAYOUT: Final = (26, 27, 28, 45, 46, 48, 49, 50, 51)
 """startcode, endcode, startstack, start_data, end_data, arg_start, arg_end, env_start, env_end."""
@@ -23,12 +24,14 @@ class Stat(msgspec.Struct, frozen=True):
 
     Attributes:
         ppid: Its parent's id.
+        session: The id of its session.
         start: When it began, clock ticks since boot.
         layout: Where its code, data, stack, arguments and environment lie. Set by exec, at random; zeroes if we have
             no right to look into the process.
     """
 
     ppid: int
+    session: int
     start: int
     layout: tuple[int, ...]
 
@@ -44,8 +47,8 @@ def parse_stat(text: bytes) -> Stat:
     if not bracket or len(fields) < _LAYOUT[-1] - 2:
         raise ValueError("not /proc/PID/stat")
     # The first field after the name is number 3.
-    numbers = {n: int(fields[n - 3]) for n in (_PPID, _START, *_LAYOUT)}
-    return Stat(numbers[_PPID], numbers[_START], tuple(numbers[n] for n in _LAYOUT))
+    numbers = {n: int(fields[n - 3]) for n in (_PPID, _SESSION, _START, *_LAYOUT)}
+    return Stat(numbers[_PPID], numbers[_SESSION], numbers[_START], tuple(numbers[n] for n in _LAYOUT))
 
 
 def parse_status(text: bytes) -> dict[str, str]:

@@ -65,7 +65,7 @@ class Desk:
         verbs = control.Verbs(
             reading={"trust": desk.trust},
             changing={"trust-put": desk.trust_put, "revocations-put": desk.revocations_put},
-            trees=dict,
+            hosts=dict,
         )
         path = self.runtime / "admin.sock"
         listener = socket.socket(socket.AF_UNIX)

@@ -208,8 +208,8 @@ def test_host_that_is_not_enrolled_is_like_any_terminal(tree: tuple[House, Host,
     assert code == 0, said
 
 
-def test_limit_orphan_that_left_the_tree_is_not_known(tree: tuple[House, Host, Path], tmp_path: Path) -> None:
-    """A double fork leaves the host's tree: the same user's programs can always do that. We do not claim to see it."""
+def test_orphan_that_left_the_tree_changes_nothing(tree: tuple[House, Host, Path], tmp_path: Path) -> None:
+    """A double fork leaves the host's tree; where it ends up shows that."""
     made, host, _ = tree
     note = tmp_path / "code"
     before = made.status()["policy"]["digest"]
@@ -217,8 +217,8 @@ def test_limit_orphan_that_left_the_tree_is_not_known(tree: tuple[House, Host, P
     changed.write_text(POLICY.replace("\n\n", '\nunpinned = "allow"\n\n', 1) + "durable = true\n")
     inside(host, sys.executable, "-I", "-c", ORPHAN, str(note), *MCPGUARD, "policy", "apply", str(changed))
     assert until(note.exists)
-    assert note.read_text() == "0"
-    assert made.status()["policy"]["digest"] != before
+    assert note.read_text() == "5"
+    assert made.status()["policy"]["digest"] == before
 
 
 def test_caller_that_is_gone_before_it_asks_changes_nothing(tree: tuple[House, Host, Path]) -> None:
