@@ -288,6 +288,14 @@ GRANT_SECONDS: Final = 300.0
 """A yes to one call that nobody used is void after this: the host gave up and may have turned to something else."""
 GRANT_FOR_SECONDS: Final = 86_400.0
 """Longest time for which a yes can be given at once; beyond it, a rule says so in the policy."""
+CHALLENGES: Final = 64
+"""Challenges for presence that wait for an answer."""
+CHALLENGE_SECONDS: Final = 120.0
+"""Time to type a passphrase or to touch a key."""
+TOUCH_KEYS: Final = 16
+"""Security keys that are enrolled for presence."""
+PASSPHRASE_BYTES: Final = 1024
+"""Longest passphrase, UTF-8."""
 GRANTS: Final = 1024
 """Yeses that hold; a further one displaces the oldest."""
 BEFORE: Final = 128

@@ -217,6 +217,8 @@ def finding(start: bytes, kind: str, name: str, fault: str, pinned: str, seen: s
 def approval(event: str, ticket: str, start: bytes = b"", **members: Json) -> bytes:
     """A question to a person: `asked`, `granted`, `denied`, `expired`, `void`, or `left` by a call that gave up.
 
+    Also `presence-set` and `presence-removed`, of no ticket: how people show presence has changed.
+
     `start` is from `prefix`, where it happened on a connection. What was allowed is in the record of the call.
     """
     head = b'"type":"approval",%b"event":%b,"ticket":%b' % (start, encode(event), encode(ticket))

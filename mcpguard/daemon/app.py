@@ -39,7 +39,8 @@ from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
 from mcpguard.daemon.policies import Policies, Standing
-from mcpguard.daemon.presence import Presence
+from mcpguard.daemon.polkit import Polkit
+from mcpguard.daemon.presence import Presence, presence_file
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered, Registry
 from mcpguard.daemon.session import Session
@@ -111,8 +112,11 @@ class Daemon:
         book = Book(secrets.token_bytes(32))
         self._instances = Instances(MemoryFile(paths.memory_dir()), boot_id().decode())
         self._logins = LoginWatch()
+        presence = Presence(
+            presence_file(), lambda: self._policies.rules.approving.presence, Polkit(), self._presence_changed
+        )
         self._approvals = approvals = Approvals(
-            book, self._recorder, self._sessions, Presence(), self._recorder.recent, self._instances.tickets
+            book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
         self._admission = Admission(
             self._recorder,
@@ -135,9 +139,14 @@ class Daemon:
         self._busy_until = asyncio.get_running_loop().time()
         self._own: frozenset[tuple[int, int] | str] = frozenset()
         self._verbs = control.Verbs(
-            reading={"status": self._status, **desk.reading(), **approvals.reading()},
+            reading={
+                "status": self._status,
+                "presence": presence.described,
+                **desk.reading(),
+                **approvals.reading(),
+            },
             changing={"policy-apply": self._apply, "stop": self._stop, **desk.changing()},
-            approving=approvals.approving(),
+            approving={**approvals.approving(), **presence.changing()},
             askers=self._askers,
             hosts=self._enrolled,
             keepers=_keepers(),
@@ -281,6 +290,9 @@ class Daemon:
             for host in hosts
             if host.pid and host.alive()
         }
+
+    def _presence_changed(self, event: str, way: str) -> None:
+        self._recorder.append([record.approval(event, "", way=way)], durable=True)
 
     def _trust_changed(self, event: str, seen: Seen) -> None:
         self._recorder.append([record.trust(event, **seen.record())], durable=True)

@@ -16,7 +16,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         verb: `status`, `stop`, `policy-apply`, `hosts`, `host-trust`, `host-forget`, `trust`, `trust-put`,
             `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
-            `approve`, `deny`, `presence`, `presence-put`, `folders`, `folder-trust`, `folder-forget`.
+            `approve`, `deny`, `presence`,
+            `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`.
         v: Version of this wire.
         source: Where the text comes from, for people.
         text: The policy, the enrolment or the signed envelope that is put.
@@ -27,7 +28,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scope: How far an approval goes: `once`, `for`, `session`.
         seconds: For `for`, how long; for `pending` and `recent`, how long to wait for something new, at most 5.
         since: What the caller has seen: it waits until there is something newer; -1 not to wait.
-        proof: What shows presence: `passphrase TEXT`, `fido2 JSON`, or `polkit`.
+        proof: What shows presence (`daemon.presence.Proof`), as JSON text.
     """
 
     verb: str

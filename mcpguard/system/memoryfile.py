@@ -1,7 +1,7 @@
 """What must a daemon remember of the one before?
 
-One file in the state directory, owner only: labels that hosts have seen, what budgets were used up, which questions
-to people were open. It is small and replaced as a whole.
+One file in the state directory, owner only, small and replaced as a whole: labels that hosts have seen, what budgets
+were used up, which questions to people were open; another is for how people show presence.
 
 Rule: what is damaged is an error, never an empty memory: labels would be forgotten.
 """
@@ -21,13 +21,27 @@ from mcpguard.model import JsonObject
 from mcpguard.system.files import intruder, open_entry, private_directory, replace_file
 
 _NAME: Final = "memory.json"
+_ABOUT: Final = "what hosts have seen"
+_REMEDY: Final = "end all agent hosts, then remove it: rm"
 
 
 class MemoryFile:
-    """The memory in `directory`, which need not exist before the first `save`."""
+    """A memory in `directory`, which need not exist before the first `save`.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: Where it is.
+        name: Its file.
+        about: What it holds, in words.
+        remedy: What to do if it is damaged; the path of the file follows.
+    """
+
+    def __init__(
+        self, directory: Path, name: str = _NAME, about: str = _ABOUT, remedy: str = _REMEDY
+    ) -> None:
         self.directory = directory
+        self._name = name
+        self._about = about
+        self._remedy = remedy
 
     def load(self) -> JsonObject:
         """What was remembered last; empty if nothing was.
@@ -58,7 +72,7 @@ class MemoryFile:
             private_directory(self.directory)
             directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                replace_file(directory, _NAME, msgspec.json.encode(memory) + b"\n")
+                replace_file(directory, self._name, msgspec.json.encode(memory) + b"\n")
             finally:
                 os.close(directory)
         except OSError as error:
@@ -67,7 +81,7 @@ class MemoryFile:
             raise DaemonError(error.message, hint=error.hint) from error
 
     def _read(self, directory: int) -> JsonObject:
-        descriptor = open_entry(directory, _NAME)
+        descriptor = open_entry(directory, self._name)
         if descriptor is None:
             return {}
         with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
@@ -86,8 +100,7 @@ class MemoryFile:
         return memory
 
     def _unusable(self, why: str) -> DaemonError:
-        place = self.directory / _NAME
+        place = self.directory / self._name
         return DaemonError(
-            f"what hosts have seen, in {place}, cannot be relied on: {why}",
-            hint=f"end all agent hosts, then remove it: rm {place}",
+            f"{self._about}, in {place}, cannot be relied on: {why}", hint=f"{self._remedy} {place}"
         )

@@ -74,6 +74,11 @@ def memory_dir() -> Path:
     return state_dir() / "memory"
 
 
+def presence_dir() -> Path:
+    """The ways in which people show presence."""
+    return state_dir() / "presence"
+
+
 def daemon_log() -> Path:
     """What a daemon that was started on demand has to say to a developer."""
     return state_dir() / "daemon.log"

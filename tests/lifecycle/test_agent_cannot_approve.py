@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_presence import chosen
 from tests.lifecycle.forms import FORMS, arrive, enrol, inside
 from tests.lifecycle.stage import MCPGUARD, Host, House, gone, house, until
 from tests.lifecycle.test_approvals import ASKING, approvals, notes, pending, waits
@@ -119,8 +120,15 @@ def test_a_terminal_multiplexer_that_it_starts_does_not_help(place: House, agent
 
 
 @pytest.mark.skipif(not TMUX, reason="needs tmux")
-def test_limit_keys_typed_into_an_older_multiplexer_are_a_persons(place: House) -> None:
-    """What the platform cannot tell, and SECURITY.md says so: a terminal that is older than the host is believed."""
+@pytest.mark.parametrize("presence", [False, True])
+def test_limit_keys_typed_into_an_older_multiplexer_are_a_persons(place: House, presence: bool) -> None:
+    """What the platform cannot tell, and SECURITY.md says so: a terminal that is older than the host is believed.
+
+    Where a rule wants presence, it does not help.
+    """
+    if presence:
+        chosen(place, "open sesame")
+        place.policy(ASKING.format(timeout="60s") + 'confirm = "presence"\n')
     name = f"older-{os.getpid()}"
     subprocess.run(
         [TMUX, "-L", name, "-f", "/dev/null", "new-session", "-d", "sh"], env=place.env, check=True
@@ -132,6 +140,19 @@ def test_limit_keys_typed_into_an_older_multiplexer_are_a_persons(place: House) 
         (ticket,) = waits(place)
         approve = " ".join([*MCPGUARD, "approve", ticket["id"], "--yes"])
         inside(host, TMUX, "-L", name, "send-keys", approve, "Enter")
-        assert until(lambda: notes(host) == ["1"])
+        if presence:
+            screen = [TMUX, "-L", name, "capture-pane", "-p"]
+            asked = "Passphrase for approvals"
+            assert until(
+                lambda: asked in subprocess.run(screen, capture_output=True, text=True, check=True).stdout
+            )
+            inside(host, TMUX, "-L", name, "send-keys", "guess", "Enter")
+            wrong = "passphrase is wrong"
+            assert until(
+                lambda: wrong in subprocess.run(screen, capture_output=True, text=True, check=True).stdout
+            )
+            assert notes(host) == []
+        else:
+            assert until(lambda: notes(host) == ["1"])
     finally:
         subprocess.run([TMUX, "-L", name, "kill-server"], env=place.env, check=False)

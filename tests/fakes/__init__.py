@@ -1,0 +1,1 @@
+"""Things of the world that really work, without the world."""
