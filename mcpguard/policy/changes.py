@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from mcpguard.model import Verdict
-from mcpguard.policy.rules import Rule, RuleSet
+import msgspec
+
+from mcpguard.policy.rules import Labelled, Rule, RuleSet
+from mcpguard.policy.words import approving_words, duration_word, effect_word, label_words, unpinned_word
 
 _NAMED: Final = 20
 _REFUSED: Final = "servers without a manifest no longer start; register them: mcpguard server add"
@@ -29,6 +31,7 @@ def describe(old: RuleSet, new: RuleSet) -> list[str]:
         lines.append(f"on_update: {old.on_update} -> {new.on_update}")
     if old.recheck != new.recheck:
         lines.append(f"recheck: {duration_word(old.recheck)} -> {duration_word(new.recheck)}")
+    lines += _of_people(old, new)
     before = {rule.id: rule for rule in old.rules}
     after = {rule.id: rule for rule in new.rules}
     kept = before.keys() & after.keys()
@@ -38,23 +41,46 @@ def describe(old: RuleSet, new: RuleSet) -> list[str]:
     return lines
 
 
-def effect_word(rule: Rule) -> str:
-    """The word that stands in the file for the effect of a rule."""
-    return "deny" if rule.effect is Verdict.DENY else "allow"
+def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
+    """What else holds for all hosts."""
+    lines = []
+    for key, words in (("zone", "zone"), ("schemas", "schemas"), ("engine", "engine")):
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            lines.append(f"{words}: {_setting(before)} -> {_setting(after)}")
+    if old.cedar != new.cedar:
+        lines.append("cedar: other policies")
+    if old.final != new.final:
+        lines.append(f"final: {', '.join(old.final) or 'nothing'} -> {', '.join(new.final) or 'nothing'}")
+    if old.approving != new.approving:
+        lines.append(f"approvals: {approving_words(old)} -> {approving_words(new)}")
+    roles = sorted(old.roles.keys() | new.roles.keys())
+    lines += [
+        f"role {name}: {_members(old, name)} -> {_members(new, name)}"
+        for name in roles
+        if old.roles.get(name) != new.roles.get(name)
+    ]
+    return lines + _labels(old, new)
 
 
-def unpinned_word(ruleset: RuleSet) -> str:
-    """The word that stands in the file for what happens to servers without a manifest."""
-    return "allow" if ruleset.unpinned else "refuse"
+def _labels(old: RuleSet, new: RuleSet) -> list[str]:
+    """Labels that came and went, wherever they stand."""
+    before = {_unplaced(each): label_words(old, number) for number, each in enumerate(old.labels)}
+    after = {_unplaced(each): label_words(new, number) for number, each in enumerate(new.labels)}
+    added = [f"added: {words}" for each, words in after.items() if each not in before]
+    return added + [f"removed: {words}" for each, words in before.items() if each not in after]
 
 
-def duration_word(seconds: float) -> str:
-    """Seconds as they stand in the file, in the largest unit that fits; `never` for none."""
-    whole = int(seconds)
-    for size, unit in ((3600, "h"), (60, "m")):
-        if whole and whole % size == 0:
-            return f"{whole // size}{unit}"
-    return f"{whole}s" if whole else "never"
+def _unplaced(labelled: Labelled) -> Labelled:
+    return msgspec.structs.replace(labelled, line=0)
+
+
+def _members(ruleset: RuleSet, name: str) -> str:
+    return ", ".join(ruleset.roles.get(name, ())) or "nobody"
+
+
+def _setting(value: object) -> str:
+    return {True: "check", False: "ignore", "": "that of the machine"}.get(value) or str(value)
 
 
 def _text(ruleset: RuleSet) -> str:

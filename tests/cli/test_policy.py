@@ -146,10 +146,10 @@ def test_names_are_shown_without_control_characters(desk):
     file = desk.file(TEXT.replace("tools", "to\u00f6ls"), "a\x1b[31m\n\u202e.toml")
     result = desk.run("check", file)
     assert result.exit_code == 6
-    assert "a\\x1b[31m\\n\\u202e.toml:6" in result.stderr
+    assert "a\\u001b[31m\\u000a\\u202e.toml:6" in result.stderr
     assert result.stderr.count("\n") == 1
     result = desk.run("explain", "s\x1b", "t\x07\r", "--file", desk.file())
-    assert "deny  s\\x1b t\\x07\\r\n" in result.stdout
+    assert "deny  s\\u001b t\\u0007\\u000d\n" in result.stdout
 
 
 # --- apply ----------------------------------------------------------------------------------------------
@@ -164,6 +164,7 @@ def test_apply_without_a_daemon_stores_the_policy(desk):
         "mode: observe -> enforce",
         "text: as-is -> neutralise",
         "unpinned: allow -> refuse (servers without a manifest no longer start; register them: mcpguard server add)",
+        "schemas: ignore -> check",
         "added: no-secret (deny), read (allow)",
         "no daemon is running; it is in force when one starts",
     ]
@@ -302,7 +303,6 @@ def test_explain_names_file_line_reason_and_all_matching_rules(desk):
         "  durable its record is on stable storage before the call is forwarded",
         f"  match   allow read  server files  tools read_*  methods resources/read  {file}:3",
         f"  match   deny  no-secret  server *  tools *secret*  durable  {file}:9",
-        "note: rules of this version do not look at arguments",
     ]
 
 

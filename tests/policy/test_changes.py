@@ -3,8 +3,9 @@
 import pytest
 
 from mcpguard.policy.builtin import OBSERVE_RULES
-from mcpguard.policy.changes import describe, duration_word, effect_word
+from mcpguard.policy.changes import describe
 from mcpguard.policy.document import parse
+from mcpguard.policy.words import duration_word, effect_word
 
 
 def policy(*rules, mode="enforce"):
@@ -20,6 +21,7 @@ def test_each_kind_of_change_has_its_line():
     assert describe(old, new) == [
         "mode: observe -> enforce",
         "text: as-is -> neutralise",
+        "schemas: ignore -> check",
         "added: d (deny), e (allow)",
         "removed: a (allow)",
         "changed: c (allow)",
@@ -61,6 +63,7 @@ def test_the_first_policy_is_compared_with_watching():
         "mode: observe -> enforce",
         "text: as-is -> neutralise",
         "unpinned: allow -> refuse (servers without a manifest no longer start; register them: mcpguard server add)",
+        "schemas: ignore -> check",
         "added: a (allow)",
     ]
 
