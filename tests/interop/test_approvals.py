@@ -133,8 +133,8 @@ def test_the_hosts_own_user_is_asked_where_policy_permits_it(
     client, mode, server, yes, wrapper, home, tmp_path: Path
 ):
     apply(home, more='elicitation = ["any"]')
-    given = {"action": "accept", "content": {"approve": True}} if yes else {"action": "decline"}
-    steps = [answers(elicitation=given), call("echo", **said(server))]
+    given = {"action": "accept", "content": {"decision": "allow once"}} if yes else {"action": "decline"}
+    steps = [answers(form=given), call("echo", **said(server))]
     outcome = session(client, mode, server, steps, wrapper, home, tmp_path / "run")
     (answer,) = outcome.outcomes("call", "echo")
     assert ("hello" in json.dumps(answer.get("result")) and not answer["result"].get("isError")) is yes, (
