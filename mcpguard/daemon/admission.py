@@ -17,6 +17,7 @@ import msgspec
 from mcpguard.audit import record
 from mcpguard.daemon.callers import Attested, Callers, require_unchanged
 from mcpguard.daemon.company import Company
+from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.launching import Launch, Launcher, unpinned
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.policies import Policies, Standing
@@ -312,14 +313,16 @@ def _absolute(cwd: bytes, path: bytes) -> bytes:
     return path if path.startswith(b"/") else cwd + b"/" + path
 
 
-async def serve(admitted: Admitted, recorder: Recorder) -> int:
+async def serve(admitted: Admitted, recorder: Recorder, instances: Instances) -> int:
     """Run a session to its end and tell the shim."""
     session, lifeline = admitted.session, admitted.lifeline
+    instance = session.host.caller.instance
     lifeline.watch(
         term=lambda: session.end("", now=True),
         gone=lambda: session.end("", now=True),
+        adopter=lambda pid: instances.adopted_by(instance, pid),
     )
-    lifeline.ready()
+    lifeline.ready(look=bool(instance) and not instances.adopter(instance))
     took = int(admitted.seconds * 1_000_000)
     recorder.later([record.session(admitted.start, "ready", pid=session.pid, admission_us=took)])
     code = FAILED

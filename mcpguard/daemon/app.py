@@ -29,7 +29,7 @@ from mcpguard.audit import record
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.approvals import Approvals
-from mcpguard.daemon.callers import Callers
+from mcpguard.daemon.callers import Attested, Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
@@ -53,6 +53,7 @@ from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
 from mcpguard.system.allocator import give_back, keep_freed_memory
+from mcpguard.system.approver import Below
 from mcpguard.system.files import private_directory
 from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
@@ -242,7 +243,7 @@ class Daemon:
         if self._stopping.is_set():
             session.end("the daemon ends", now=True)
         try:
-            await admission.serve(admitted, self._recorder)
+            await admission.serve(admitted, self._recorder, self._instances)
         finally:
             del self._sessions[session.ident]
             for key in self._totals:
@@ -273,20 +274,19 @@ class Daemon:
                 f"{len(self._sessions)} servers run already, the limit of open files allows no more"
             )
 
-    def _enrolled(self) -> dict[int, str]:
+    def _enrolled(self) -> dict[int, Below]:
         """Processes below which nobody may change anything: enrolled hosts that are connected and alive."""
         hosts = [session.host for session in self._sessions.values() if session.host.recognition.name]
-        return {
-            host.pid: "a program that an enrolled host has started"
-            for host in hosts
-            if host.pid and host.alive()
-        }
+        return self._below(hosts, "a program that an enrolled host has started")
 
-    def _askers(self) -> dict[int, str]:
+    def _askers(self) -> dict[int, Below]:
         """Processes below which nobody may approve: every host that is connected, enrolled or not."""
         hosts = [session.host for session in self._sessions.values()]
+        return self._below(hosts, "a program that a connected host has started")
+
+    def _below(self, hosts: list[Attested], words: str) -> dict[int, Below]:
         return {
-            host.pid: "a program that a connected host has started"
+            host.pid: Below(words, self._instances.adopter(host.caller.instance))
             for host in hosts
             if host.pid and host.alive()
         }

@@ -20,7 +20,7 @@ from mcpguard.approvals.book import ApprovalError
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
-from mcpguard.system.approver import require_person
+from mcpguard.system.approver import Below, require_person
 from mcpguard.system.peercred import Peer, attest, require_namespaces, require_user
 
 _SECONDS = 10.0
@@ -55,18 +55,18 @@ class Verbs(msgspec.Struct, frozen=True):
     Attributes:
         reading: Verbs that change nothing.
         changing: Verbs that what a host of `hosts` has started may not use, nor what a process of `keepers` has.
-        hosts: Gives process ids, and the words for what is below them: enrolled hosts that are connected.
-        keepers: Likewise, processes that no orphan leaves.
+        hosts: Gives process ids, and what is known of what is below them: enrolled hosts that are connected.
+        keepers: Process ids, and the words for what is below them: processes that no orphan leaves.
         approving: Verbs that note who used them, and that what any of `askers` has started may not use either.
-        askers: Likewise, every host that is connected.
+        askers: Like `hosts`, every host that is connected.
     """
 
     reading: dict[str, Verb]
     changing: dict[str, Verb]
-    hosts: Callable[[], Mapping[int, str]]
+    hosts: Callable[[], Mapping[int, Below]]
     keepers: Mapping[int, str] = {}
     approving: dict[str, Personal] = {}
-    askers: Callable[[], Mapping[int, str]] = dict
+    askers: Callable[[], Mapping[int, Below]] = dict
 
 
 class PresenceWanted(GuardError):

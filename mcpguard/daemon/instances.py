@@ -45,6 +45,7 @@ class Instances:
         self.meters = Meters()
         self._known: dict[str, Circumstances] = {}
         self._logins: dict[str, str] = {}
+        self._adopters: dict[str, int] = {}
         self._tickets: list[str] = []
         self._written: JsonObject = {}
         self._due = 0.0
@@ -78,10 +79,18 @@ class Instances:
             circumstances.offset = self.offset
         self.remember()
 
+    def adopted_by(self, instance: str, pid: int) -> None:
+        """Orphans of what a run of a host starts are given to this process."""
+        if instance in self._known:
+            self._adopters[instance] = pid
+
+    def adopter(self, instance: str) -> int:
+        """The process that is given the orphans of what a run of a host starts; 0 if nothing has told."""
+        return self._adopters.get(instance, 0)
+
     def ended(self, instance: str) -> None:
         """A run of a host is over; nothing of it is needed any more."""
-        self._known.pop(instance, None)
-        self._logins.pop(instance, None)
+        self._forget(instance)
         self.remember(now=True)
 
     def tickets(self, idents: Iterable[str]) -> None:
@@ -125,5 +134,8 @@ class Instances:
             return
         bare = (name for name, each in self._known.items() if not each.labels)
         oldest = next(bare, next(iter(self._known)))
-        del self._known[oldest]
-        self._logins.pop(oldest, None)
+        self._forget(oldest)
+
+    def _forget(self, instance: str) -> None:
+        for table in (self._known, self._logins, self._adopters):
+            table.pop(instance, None)

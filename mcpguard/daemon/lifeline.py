@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ from mcpguard.system.peercred import Peer, require_sender
 
 _NONCE_BYTES = 16
 _CHUNK = 65536
+_ADOPTER = re.compile(rb"adopter ([1-9][0-9]{0,8})\n")
 
 
 class Lifeline:
@@ -72,9 +74,9 @@ class Lifeline:
         """The descriptors that were passed, still owned here."""
         return self._descriptors
 
-    def ready(self) -> None:
-        """The server runs: the shim lets go of its stdin and stdout."""
-        self._say(b"ready\n")
+    def ready(self, *, look: bool = False) -> None:
+        """The server runs: the shim lets go of its stdin and stdout. `look`: it shall find out who adopts orphans."""
+        self._say(b"ready look\n" if look else b"ready\n")
 
     def say(self, text: str) -> None:
         """A sentence for the host's stderr."""
@@ -88,8 +90,16 @@ class Lifeline:
         """The server's exit code."""
         self._say(b"exit %d\n" % code)
 
-    def watch(self, term: Callable[[], None], gone: Callable[[], None]) -> None:
-        """Call `term` when the shim was asked to end, `gone` when it is no more."""
+    def watch(
+        self,
+        term: Callable[[], None],
+        gone: Callable[[], None],
+        adopter: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Call `term` when the shim was asked to end, `gone` when it is no more.
+
+        `adopter` gets the process id of what adopts the orphans of the shim's host, as the shim says.
+        """
 
         def ready() -> None:
             try:
@@ -100,6 +110,8 @@ class Lifeline:
                 data = b""
             if b"term" in data:
                 term()
+            if said := _ADOPTER.search(data):
+                adopter(int(said[1]))
             if not data:
                 self._unwatch()
                 gone()

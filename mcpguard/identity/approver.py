@@ -9,7 +9,7 @@ Rule 3: what cannot be told is refused.
 
 What this cannot see, on any system: keys that are typed into a terminal or a terminal multiplexer that is older than
 the host; a unit that a service manager was asked for under a name like that of an application; a reaper that is in no
-list. Where that matters, `confirm = "presence"` is what stops it.
+list and that the shim could not find. Where that matters, `confirm = "presence"` is what stops it.
 
 Not here: how the facts are found (`system.approver`), namespaces (`system.peercred`).
 
@@ -66,12 +66,14 @@ class Watched(msgspec.Struct, frozen=True):
         words: What is below it, as the beginning of a sentence.
         start: When it began; 0 if what has left it cannot come to be called (its orphans are kept).
         group: Its control group.
+        adopter: What is given the orphans of its programs; 0 if that is not known.
     """
 
     pid: int
     words: str
     start: int = 0
     group: str = ""
+    adopter: int = 0
 
 
 def objection(line: Sequence[Link], watched: Sequence[Watched]) -> str:
@@ -100,7 +102,7 @@ def _left(line: Sequence[Link], host: Watched) -> str:
     younger = line[:count]
     if not younger or count == len(line):
         return ""  # older than the host, or come in from outside
-    if not _adopts(line[count]):
+    if not _adopts(line[count], host):
         return ""
     if line[0].session not in {link.pid for link in line}:
         return "the caller is not below the program that began its session"
@@ -112,6 +114,6 @@ def _left(line: Sequence[Link], host: Watched) -> str:
     return "the caller is in a transient unit" if _TRANSIENT.search(group) else ""
 
 
-def _adopts(link: Link) -> bool:
-    """Whether orphans may have been given to it."""
-    return link.pid == 1 or not link.name or link.name in _REAPERS
+def _adopts(link: Link, host: Watched) -> bool:
+    """Whether orphans of what the host starts may have been given to it."""
+    return link.pid in (1, host.adopter) or not link.name or link.name in _REAPERS

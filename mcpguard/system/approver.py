@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from mcpguard.errors import PeerError
 from mcpguard.identity.approver import ELSEWHERE, Link, Watched, objection
 from mcpguard.system.ancestry import parent
@@ -23,15 +25,28 @@ _LEVELS: Final = 256
 """Processes above a caller that are looked at; a caller with more above it is refused."""
 
 
+class Below(msgspec.Struct, frozen=True):
+    """What is known of what a connected host starts.
+
+    Attributes:
+        words: It, as the beginning of a sentence.
+        adopter: The process that is said to be given its orphans; 0 if nobody said so. Counts only if it is above
+            the host: nobody else adopts them.
+    """
+
+    words: str
+    adopter: int = 0
+
+
 def require_person(
-    peer: Peer, hosts: Mapping[int, str], keepers: Mapping[int, str], kernel: Kernel | None = None
+    peer: Peer, hosts: Mapping[int, Below], keepers: Mapping[int, str], kernel: Kernel | None = None
 ) -> None:
     """Refuse a caller that one of these processes has started, or may have.
 
     Args:
         peer: The caller.
-        hosts: Connected hosts, by process id, each with the words for what is below it.
-        keepers: Likewise, processes that no orphan can leave.
+        hosts: Connected hosts, by process id.
+        keepers: Processes that no orphan can leave, by process id, each with the words for what is below it.
         kernel: The kernel.
 
     Raises:
@@ -39,7 +54,7 @@ def require_person(
     """
     kernel = kernel or Kernel()
     watched = [Watched(pid, words) for pid, words in keepers.items()]
-    watched += [each for pid, words in hosts.items() if (each := _watched(kernel, pid, words))]
+    watched += [each for pid, below in hosts.items() if (each := _watched(kernel, pid, below))]
     if why := objection(_line(peer), watched):
         raise _refused(why)
 
@@ -48,19 +63,40 @@ def _refused(message: str) -> PeerError:
     return PeerError(message, hint=ELSEWHERE)
 
 
-def _watched(kernel: Kernel, pid: int, words: str) -> Watched | None:
+def _watched(kernel: Kernel, pid: int, below: Below) -> Watched | None:
     """A host that lives; None if it is gone, and somebody else may have its number."""
     process = Process.find(kernel, pid)
     if process is None:
         return None
     try:
-        return Watched(pid, words, process.stated().start, control_group(process))
+        start, group = process.stated().start, control_group(process)
+        adopter = below.adopter if below.adopter and _is_above(process, below.adopter) else 0
+        return Watched(pid, below.words, start, group, adopter)
     except OSError:
         if process.alive():
             raise _refused("what a connected host is cannot be told") from None
         return None
     finally:
         process.close()
+
+
+def _is_above(process: Process, pid: int) -> bool:
+    """Whether the second is an ancestor of the first, as far as that can be told."""
+    held = process
+    for _ in range(_LEVELS):
+        try:
+            above = parent(held)
+        finally:
+            if held is not process:
+                held.close()
+        if above is None:
+            return False
+        if above.pid == pid:
+            above.close()
+            return True
+        held = above
+    held.close()
+    return False
 
 
 def _line(peer: Peer) -> list[Link]:

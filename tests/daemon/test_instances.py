@@ -42,6 +42,17 @@ def test_a_run_that_ended_is_forgotten(memory):
     assert seen(Instances(memory, "boot-1"), "7-1") == set()
 
 
+def test_what_adopts_orphans_is_known_until_the_run_ends(memory):
+    instances = Instances(memory, "boot-1")
+    instances.adopted_by("7-1", 99)
+    assert instances.adopter("7-1") == 0, "nobody of that name is connected"
+    instances.of("7-1")
+    instances.adopted_by("7-1", 99)
+    assert (instances.adopter("7-1"), instances.adopter("7-2")) == (99, 0)
+    instances.ended("7-1")
+    assert instances.adopter("7-1") == 0
+
+
 def test_budgets_of_a_day_outlive_the_daemon(memory):
     instances = Instances(memory, "boot-1")
     budget = Charge("rule|host:a", 2, DAY)

@@ -252,16 +252,34 @@ def test_lines_and_signals_of_a_running_session(loop: str) -> None:
         theirs.settimeout(5)
         lifeline = Lifeline(ours)
         told: list[str] = []
-        lifeline.watch(term=lambda: told.append("term"), gone=lambda: told.append("gone"))
+        lifeline.watch(
+            lambda: told.append("term"),
+            lambda: told.append("gone"),
+            lambda pid: told.append(f"adopter {pid}"),
+        )
         lifeline.ready()
+        lifeline.ready(look=True)
         lifeline.say("two\nlines \x1b[31m")
         lifeline.refuse(5, PeerError("no", hint="go away"))
         lifeline.exit(137)
-        assert theirs.recv(1000) == b"ready\nsay two\\nlines \\x1b[31m\nrefuse 5 no: go away\nexit 137\n"
+        assert (
+            theirs.recv(1000)
+            == b"ready\nready look\nsay two\\nlines \\x1b[31m\nrefuse 5 no: go away\nexit 137\n"
+        )
         theirs.send(b"term\n")
         assert await eventually(lambda: told == ["term"])
+        for line in (
+            b"adopter 0\n",
+            b"adopter -1\n",
+            b"adopter 9999999999\n",
+            b"adopter x\n",
+            b"adopter 7\n",
+        ):
+            theirs.send(line)
+            await asyncio.sleep(0.01)
+        assert await eventually(lambda: told == ["term", "adopter 7"])
         theirs.close()
-        assert await eventually(lambda: told == ["term", "gone"])
+        assert await eventually(lambda: told == ["term", "adopter 7", "gone"])
         lifeline.say("nobody listens")
         lifeline.close()
         lifeline.close()

@@ -1,5 +1,6 @@
 """Who may answer for a person, as a table of family trees."""
 
+import msgspec
 import pytest
 
 from mcpguard.identity.approver import Link, Watched, objection
@@ -83,6 +84,19 @@ def test_it_is_refused_because_of_the_host_and_not_otherwise(name: str) -> None:
 @pytest.mark.parametrize("name", ALLOWED)
 def test_what_a_person_uses_is_allowed(name: str) -> None:
     assert objection(ALLOWED[name], [HOST]) == ""
+
+
+REAPER = Link(70, 70, USER, 70, "watch-my-agents", HOST_GROUP)
+
+
+@pytest.mark.parametrize("session", [210, 580, 590, 600])
+def test_what_stands_below_the_adopter_that_was_found_is_refused(session: int) -> None:
+    line = [caller(session), REAPER, INIT]
+    found = msgspec.structs.replace(HOST, adopter=REAPER.pid)
+    assert "may have started it" in objection(line, [found])
+    assert objection(line, [HOST]) == "", "nothing tells that it adopts"
+    assert objection(line, [msgspec.structs.replace(HOST, adopter=71)]) == ""
+    assert objection([caller(590), shell(TERMINAL), SSHD, INIT], [found]) == ""
 
 
 def test_who_cannot_be_left_is_looked_for_above_only() -> None:

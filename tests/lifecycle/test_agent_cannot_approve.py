@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mcpguard.system import warden
 from tests.cli.test_presence import chosen
 from tests.lifecycle.forms import FORMS, arrive, enrol, inside
 from tests.lifecycle.stage import MCPGUARD, Host, House, gone, house, until
@@ -28,8 +29,24 @@ def place() -> Iterator[House]:
         yield made
 
 
+@pytest.fixture(params=["init", "a reaper that nobody knows"])
+def reaper(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What adopts orphans: process 1, or some program of a name that tells nothing, here this test."""
+    if request.param == "init":
+        yield request.param
+        return
+    warden.prctl(warden.PR_SET_CHILD_SUBREAPER, 1)
+    yield request.param
+    warden.prctl(warden.PR_SET_CHILD_SUBREAPER, 0)
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
 @pytest.fixture
-def agent(place: House) -> Iterator[Host]:
+def agent(reaper: str, place: House) -> Iterator[Host]:
     """An enrolled host, connected, whose call waits."""
     first = arrive(place, FORMS["pipes"], name="box").greet()
     enrol(place, first, "acme")
