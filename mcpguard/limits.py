@@ -224,6 +224,10 @@ MANIFEST_FILES: Final = 64
 # --- circumstances --------------------------------------------------------------------------------------
 INSTANCES: Final = 1024
 """Runs of hosts whose labels are remembered."""
+PROJECT_BYTES: Final = 64 * KIB
+"""Largest policy file of a project's folder."""
+FOLDERS: Final = 32
+"""Most folders whose own policies count; their texts fit into `MEMORY_BYTES`, escaped."""
 MEMORY_BYTES: Final = 4 * MIB
 """What a daemon remembers of the one before, bytes."""
 RECENT: Final = 512

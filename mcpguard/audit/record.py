@@ -242,9 +242,13 @@ def session(start: bytes, event: str, **members: Json) -> bytes:
     )
 
 
-def policy(old: str, new: str, source: str = "", **members: Json) -> bytes:
-    """A policy was applied: the digest of the one before (empty: none), of the one now, and where it came from."""
-    head = b'"type":"policy","event":"applied","old":%b,"new":%b,"source":%b' % (
+def policy(old: str, new: str, source: str = "", event: str = "applied", **members: Json) -> bytes:
+    """What is in force has changed: the digest of the one before (empty: none), of the one now, where it came from.
+
+    `event`: `applied`; `folder-trusted` and `folder-forgotten` for the policy of a project's folder.
+    """
+    head = b'"type":"policy","event":%b,"old":%b,"new":%b,"source":%b' % (
+        encode(event),
         encode(old),
         encode(new),
         encode(source),

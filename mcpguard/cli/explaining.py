@@ -30,6 +30,7 @@ from mcpguard.policy.trials import Trial, World, explained, unix_of
 from mcpguard.policy.words import members, sentence
 from mcpguard.policy.words import place as place_of
 from mcpguard.protocol.uri import normalise
+from mcpguard.system.folderstore import above
 from mcpguard.system.realpath import resolve
 
 _OF_REQUEST = ("arguments", "target", "at", "seen", "session", "cwd")
@@ -84,7 +85,13 @@ def explain(server: str, tool: str, file: str | None, *, as_json: bool, **asked:
     if ruleset is None:
         answer = observe_snapshot(server).explain(tool)
     else:
-        world = World(home=str(Path.home()), resolve=resolve)
+        with errors_told(as_json=as_json):
+            trusted = place().folders.load()
+        world = World(
+            home=str(Path.home()),
+            resolve=resolve,
+            projects=lambda folder: (one.ruleset for one in above(trusted, resolve(folder) or "")),
+        )
         answer = explained(ruleset, trial, world, whatever=not one_request)
     if as_json:
         print_json(_explained(trial, answer, ruleset))

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from mcpguard.cli.explaining import explain
+from mcpguard.cli.folders import folders, forget_folder, trust_folder
 from mcpguard.cli.main import CONFIG, NOT_RUNNING, exit_code
 from mcpguard.cli.policyplace import Place, errors_told, in_force_with, named, place, read
 from mcpguard.cli.terminal import print_json, say
@@ -39,6 +40,8 @@ def policy() -> None:
 
 policy.add_command(explain)
 policy.add_command(test)
+for _verb in (trust_folder, folders, forget_folder):
+    policy.add_command(_verb)
 
 
 @policy.command()

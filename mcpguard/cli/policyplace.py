@@ -19,6 +19,7 @@ from mcpguard.model import JsonObject
 from mcpguard.policy.document import parse
 from mcpguard.policy.rules import RuleSet
 from mcpguard.system import paths
+from mcpguard.system.folderstore import FolderStore
 from mcpguard.system.policystore import PolicyStore
 
 
@@ -30,6 +31,7 @@ class Place:
 
     def __init__(self, directory: Path, request: Callable[[JsonObject], JsonObject]) -> None:
         self.store = PolicyStore(directory)
+        self.folders = FolderStore(directory)
         self.request = request
 
     @classmethod

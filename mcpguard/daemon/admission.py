@@ -187,6 +187,8 @@ class Admission:
         known = host.recognition
         if known.sentence and (known.new or not known.name):
             lifeline.say(known.sentence)
+        for note in self._policies.notes(host.caller):
+            lifeline.say(note)
         if known.updated is not None:
             updated = msgspec.to_builtins(known.updated)
             self._recorder.later(

@@ -21,8 +21,6 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-import msgspec
-
 from mcpguard import __version__, limits
 from mcpguard.approvals.book import Book
 from mcpguard.audit import record
@@ -33,6 +31,7 @@ from mcpguard.daemon.callers import Attested, Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
+from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
@@ -55,6 +54,7 @@ from mcpguard.system import paths
 from mcpguard.system.allocator import give_back, keep_freed_memory
 from mcpguard.system.approver import Below
 from mcpguard.system.files import private_directory
+from mcpguard.system.folderstore import FolderStore
 from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
 from mcpguard.system.journalfiles import latest
@@ -100,7 +100,8 @@ class Daemon:
         remembered: Seen | None = None,
     ) -> None:
         self._recorder = Recorder(journal)
-        self._policies = Policies(store)
+        self._folders = folders = Folders(FolderStore(paths.policy_dir()))
+        self._policies = Policies(store, folders)
         self._idle = idle
         self._line_seconds = line_seconds
         self._spawner = Spawner()
@@ -143,10 +144,16 @@ class Daemon:
             reading={
                 "status": self._status,
                 "presence": presence.described,
+                **folders.reading(),
                 **desk.reading(),
                 **approvals.reading(),
             },
-            changing={"policy-apply": self._apply, "stop": self._stop, **desk.changing()},
+            changing={
+                "policy-apply": self._apply,
+                "stop": self._stop,
+                **desk.changing(),
+                **folders.changing(self._recorder, self._refold),
+            },
             approving={**approvals.approving(), **presence.changing()},
             askers=self._askers,
             hosts=self._enrolled,
@@ -327,6 +334,13 @@ class Daemon:
         self._approvals.void("the policy was changed", policy=rules.digest)
         return {"policy": _described(rules), "connections": len(self._sessions)}
 
+    def _refold(self) -> int:
+        """Other folders are trusted; how many connections that may concern."""
+        for session in self._sessions.values():
+            self._renew(session, self._policies.refolded(session.standing))
+        self._approvals.void("the policy of a folder was changed")
+        return len(self._sessions)
+
     def _renew(self, session: Session, standing: Standing) -> None:
         policies = self._policies
         session.change_policy(standing, policies.decider(standing), policies.manners(standing.caller))
@@ -337,7 +351,7 @@ class Daemon:
             if session.registered and session.server == found.name:
                 cwd = session.standing.surroundings.cwd
                 standing = self._policies.standing(found.name, session.host.caller, cwd, found)
-                self._renew(session, msgspec.structs.replace(standing, project=session.standing.project))
+                self._renew(session, standing)
         self._approvals.void("the definitions of the server were changed", server=found.name)
 
     def _stop(self, _request: Request) -> JsonObject:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.registry import Registered
 from mcpguard.gate.shared import Manners
 from mcpguard.model import Caller, ToolFacts
@@ -30,13 +31,13 @@ class Standing(msgspec.Struct, frozen=True):
         server: The server's name.
         caller: Who is on the host's side.
         surroundings: Where it runs.
-        project: The policy of the folder that the host works in; None if there is none that counts.
+        projects: The policies of the trusted folders that the host works in.
     """
 
     server: str
     caller: Caller
     surroundings: Surroundings
-    project: RuleSet | None = None
+    projects: tuple[RuleSet, ...] = ()
 
 
 class Policies:
@@ -44,10 +45,12 @@ class Policies:
 
     Args:
         store: Where the applied policy lives.
+        folders: The folders whose own policies count.
     """
 
-    def __init__(self, store: PolicyStore) -> None:
+    def __init__(self, store: PolicyStore, folders: Folders) -> None:
         self._store = store
+        self._folders = folders
         self._rules = store.load()
 
     @property
@@ -78,15 +81,29 @@ class Policies:
         """The policy of one connection."""
         if self._rules is None:
             return observe_snapshot(standing.server)
-        decider = compile_snapshot(self._rules, standing.server, standing.caller, standing.surroundings)
-        if standing.project is None:
-            return decider
-        return narrow(decider, standing.project, standing.caller, standing.surroundings)
+        decider: Decider = compile_snapshot(
+            self._rules, standing.server, standing.caller, standing.surroundings
+        )
+        for project in standing.projects:
+            decider = narrow(decider, project, standing.caller, standing.surroundings, self._rules.labels)
+        return decider
 
     def standing(self, server: str, caller: Caller, cwd: str, found: Registered | None) -> Standing:
-        """What the policy of a connection is compiled for; `cwd`: the server's working directory."""
+        """What the policy of a connection is compiled for; `cwd`: the server's working directory.
+
+        Raises:
+            DaemonError: The trusted folders cannot be relied on.
+        """
         around = Surroundings(home=str(Path.home()), cwd=cwd, resolve=resolve, tools=_facts(found))
-        return Standing(server, caller, around)
+        return Standing(server, caller, around, self._folders.narrowing(caller.cwd))
+
+    def refolded(self, standing: Standing) -> Standing:
+        """The same, with the folders that are trusted now."""
+        return msgspec.structs.replace(standing, projects=self._folders.narrowing(standing.caller.cwd))
+
+    def notes(self, caller: Caller) -> list[str]:
+        """What a person should know of policies in the folder that the host works in: sentences."""
+        return self._folders.notes(caller.cwd) if self._rules is not None else []
 
     def manners(self, caller: Caller) -> Manners:
         """How people are asked about calls of this host."""

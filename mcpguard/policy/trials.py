@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -20,9 +20,10 @@ from mcpguard.model import Caller, Grade, Json, JsonObject, ToolFacts, Verdict
 from mcpguard.policy.circumstances import Circumstances, Surroundings, unresolved
 from mcpguard.policy.explanation import Asked, Explanation
 from mcpguard.policy.lines import Path, scan
+from mcpguard.policy.narrowed import Narrowed, narrow
 from mcpguard.policy.reading import Reader, found, is_name
 from mcpguard.policy.rules import ANYBODY, GATED_METHODS, HOST, RuleSet
-from mcpguard.policy.snapshot import compile_snapshot
+from mcpguard.policy.snapshot import Snapshot, compile_snapshot
 
 _SECOND: Final = 1_000_000_000
 _PROMPT: Final = "prompts/get"
@@ -101,11 +102,13 @@ class World(msgspec.Struct, frozen=True):
         home: What `~` stands for.
         resolve: Leads paths to where they lead; see `circumstances.Surroundings`.
         tools: What manifests say of tools, by server.
+        projects: The policies of trusted folders that a folder is in.
     """
 
     home: str = ""
     resolve: Callable[[str], str | None] = unresolved
     tools: Mapping[str, Mapping[str, ToolFacts]] = {}
+    projects: Callable[[str], Iterable[RuleSet]] = lambda _folder: ()
 
 
 def explained(ruleset: RuleSet, trial: Trial, world: World, *, whatever: bool = False) -> Explanation:
@@ -113,14 +116,29 @@ def explained(ruleset: RuleSet, trial: Trial, world: World, *, whatever: bool = 
     around = Surroundings(
         home=world.home, cwd=trial.cwd, resolve=world.resolve, tools=world.tools.get(trial.server, {})
     )
-    snapshot = compile_snapshot(ruleset, trial.server, trial.caller, around)
-    if whatever:
-        return snapshot.explain(trial.tool or trial.method)
+    name, asked = trial.tool or trial.method, None if whatever else _asked(trial)
+    decider: Snapshot | Narrowed = compile_snapshot(ruleset, trial.server, trial.caller, around)
+    answer = decider.explain(name, asked)
+    for project in world.projects(trial.cwd):
+        decider = narrow(decider, project, trial.caller, around, ruleset.labels)
+        answer = _both(answer, decider.explain(name, asked))
+    return answer
+
+
+def _asked(trial: Trial) -> Asked:
     circumstances = Circumstances(offset=int(trial.at * _SECOND))
     circumstances.session = frozenset(trial.session)
     circumstances.saw(trial.seen, 0)
-    return snapshot.explain(
-        trial.tool or trial.method, Asked(_value(trial), circumstances, 0, target=trial.target)
+    return Asked(_value(trial), circumstances, 0, target=trial.target)
+
+
+def _both(outer: Explanation, project: Explanation) -> Explanation:
+    """What the rules of both say; the decision is that of both."""
+    return Explanation(
+        project.decision,
+        (*outer.matching, *project.matching),
+        (*outer.missed, *project.missed),
+        (*outer.silent, *project.silent),
     )
 
 

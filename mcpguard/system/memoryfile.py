@@ -54,11 +54,11 @@ class MemoryFile:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise self._unusable((error.strerror or str(error)).lower()) from error
+            raise self.unusable((error.strerror or str(error)).lower()) from error
         try:
             return self._read(directory)
         except OSError as error:
-            raise self._unusable((error.strerror or str(error)).lower()) from error
+            raise self.unusable((error.strerror or str(error)).lower()) from error
         finally:
             os.close(directory)
 
@@ -76,9 +76,16 @@ class MemoryFile:
             finally:
                 os.close(directory)
         except OSError as error:
-            raise self._unusable((error.strerror or str(error)).lower()) from error
+            raise self.unusable((error.strerror or str(error)).lower()) from error
         except PeerError as error:
             raise DaemonError(error.message, hint=error.hint) from error
+
+    def unusable(self, why: str) -> DaemonError:
+        """The error that says why it cannot be relied on, and what to do."""
+        place = self.directory / self._name
+        return DaemonError(
+            f"{self._about}, in {place}, cannot be relied on: {why}", hint=f"{self._remedy} {place}"
+        )
 
     def _read(self, directory: int) -> JsonObject:
         descriptor = open_entry(directory, self._name)
@@ -87,20 +94,14 @@ class MemoryFile:
         with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
-                raise self._unusable("it is not a regular file")
+                raise self.unusable("it is not a regular file")
             if who := intruder(facts):
-                raise self._unusable(f"it {who}")
+                raise self.unusable(f"it {who}")
             data = file.read(limits.MEMORY_BYTES + 1)
         try:
             memory = msgspec.json.decode(data) if len(data) <= limits.MEMORY_BYTES else None
         except ValueError as error:
-            raise self._unusable("it is damaged") from error
+            raise self.unusable("it is damaged") from error
         if not isinstance(memory, dict):
-            raise self._unusable("it is damaged")
+            raise self.unusable("it is damaged")
         return memory
-
-    def _unusable(self, why: str) -> DaemonError:
-        place = self.directory / self._name
-        return DaemonError(
-            f"{self._about}, in {place}, cannot be relied on: {why}", hint=f"{self._remedy} {place}"
-        )
