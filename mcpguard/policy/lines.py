@@ -49,15 +49,23 @@ def scan(text: str) -> Iterator[tuple[Path, int]]:
         return
 
 
-def line_of(text: str, path: Path) -> int:
-    """The line of `path`, or of the nearest thing around it; 0 if there is none."""
-    best, line = 0, 0
-    for found, place in scan(text):
-        if len(found) > best and path[: len(found)] == found:
-            best, line = len(found), place
-            if best == len(path):
-                break
-    return line
+class Lines:
+    """The lines of one text, scanned when the first is asked for: a policy asks for one of every argument."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found: dict[Path, int] | None = None
+
+    def of(self, path: Path) -> int:
+        """The line of `path`, or of the nearest thing around it; 0 if there is none."""
+        if self._found is None:
+            self._found = {}
+            for found, line in scan(self._text):
+                self._found.setdefault(found, line)
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._found:
+                return self._found[path[:length]]
+        return 0
 
 
 class _LostError(Exception):

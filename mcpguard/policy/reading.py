@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from mcpguard import limits
 from mcpguard.errors import ConfigError
 from mcpguard.model import Json, JsonObject
-from mcpguard.policy.lines import Path, line_of
+from mcpguard.policy.lines import Lines, Path
 from mcpguard.policy.match import Pattern, compile_pattern, flaw
 
 Choice = TypeVar("Choice")
@@ -44,11 +44,11 @@ class Reader:
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
-        self._text = text
+        self._lines = Lines(text)
 
     def line(self, path: Path) -> int:
         """The line on which a key stands; 0 if it does not."""
-        return line_of(self._text, path)
+        return self._lines.of(path)
 
     def fault(self, path: Path, message: str, hint: str = "") -> ConfigError:
         """The error that points at a key."""

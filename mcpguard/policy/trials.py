@@ -19,7 +19,7 @@ from mcpguard.errors import ConfigError
 from mcpguard.model import Caller, Grade, Json, JsonObject, ToolFacts, Verdict
 from mcpguard.policy.circumstances import Circumstances, Surroundings, unresolved
 from mcpguard.policy.explanation import Asked, Explanation
-from mcpguard.policy.lines import Path, scan
+from mcpguard.policy.lines import Path
 from mcpguard.policy.narrowed import Narrowed, narrow
 from mcpguard.policy.reading import Reader, found, is_name
 from mcpguard.policy.rules import ANYBODY, GATED_METHODS, HOST, RuleSet
@@ -181,12 +181,6 @@ def parse_trials(data: bytes, file: str, now: float) -> list[Trial]:
 
 class _Cases(Reader):
     """Turns the decoded document into trials."""
-
-    def __init__(self, file: str, text: str) -> None:
-        super().__init__(file, text)
-        self._lines = {
-            path[1]: line for path, line in scan(text) if len(path) == 2 and path[0] == "case"
-        }  # the last mention is as good as the first: both are of this case
 
     def trials(self, document: JsonObject, now: float) -> list[Trial]:
         self.known(document, (), ("case", "version"))

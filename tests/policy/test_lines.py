@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcpguard.policy.lines import DEPTH, line_of, scan
+from mcpguard.policy.lines import DEPTH, Lines, scan
 
 
 def paths_of(value, path=()):
@@ -85,7 +85,7 @@ def test_headers_in_strings_and_comments_are_not_headers():
     ],
 )
 def test_line_of_a_path_or_of_what_is_around_it(text, path, line):
-    assert line_of(text, path) == line
+    assert Lines(text).of(path) == line
 
 
 @pytest.mark.parametrize(
