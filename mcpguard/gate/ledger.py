@@ -18,6 +18,7 @@ from mcpguard.policy.decider import Decider
 from mcpguard.protocol.strict import encode_raw
 
 _CALL = "tools/call"
+_OF_TOOL = b'"method":"tools/call",'
 _PASSED = Decision(Verdict.ALLOW, "protocol", "part of every connection", "built in")
 _UNKNOWN = Decision(Verdict.DENY, "protocol", "no such method here", "built in")
 
@@ -187,7 +188,11 @@ class Ledger:
         if arguments is None:
             return record.call(self._prefix, number, tail, None, 0)
         encoded = encode_raw(arguments)
-        return record.call(self._prefix, number, tail, record.digest(self._hash, encoded), len(encoded))
+        hashed = record.digest(self._hash, encoded)
+        if self.observing and type(arguments) is dict and _OF_TOOL in tail:
+            shaped = record.shaped(arguments)
+            return record.call(self._prefix, number, tail, hashed, len(encoded), shaped)
+        return record.call(self._prefix, number, tail, hashed, len(encoded))
 
     def settled(self, call: Call, status: bytes, now: int, size: int) -> bytes:
         """The record of how a forwarded request ended; `size` of the answer in bytes."""

@@ -131,3 +131,15 @@ def test_dropped_bytes_are_recorded_with_side_reason_and_size():
         'a "reason"\n',
         3,
     )
+
+
+def test_the_shape_of_arguments_is_recorded_while_policy_only_watches_and_of_tools_alone():
+    arguments = {"path": "/srv/x/secret.txt", "n": 3}
+    watching = ledger(POLICY.replace("enforce", "observe"))
+    args = read(watching.decided(1, watching.tool("read_file").tail, arguments))["args"]
+    assert args["shape"] == {"path": "path:/srv/x", "n": "integer"}
+    for pen, tail in (
+        (ledger(), ledger().tool("read_file").tail),
+        (watching, watching.method("prompts/get", "p").tail),
+    ):
+        assert "shape" not in read(pen.decided(1, tail, arguments))["args"]
