@@ -194,6 +194,9 @@ def _escaped(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
+_TOML: Final = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+
+
 def escape(text: str) -> str:
     """Text in which JSON escapes stand for control, bidirectional and invisible characters, and for nothing else.
 
@@ -208,3 +211,14 @@ def visible(value: str) -> str:
     A backslash is doubled, so that an escape cannot be forged.
     """
     return escape(value.replace("\\", "\\\\"))
+
+
+def toml_text(text: str) -> str:
+    """A TOML basic string in which every character can be seen. Not here: lone surrogates, which TOML cannot say."""
+    return '"' + "".join(_TOML.get(char) or _in_toml(char) for char in text) + '"'
+
+
+def _in_toml(char: str) -> str:
+    if escape(char) == char:
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpguard.policy.document import parse
+from mcpguard.policy.document import parse, parse_project
 from mcpguard.policy.lint import notices
 from mcpguard.policy.trials import parse_trials
 
@@ -17,6 +17,8 @@ EXAMPLES = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | r
 def test_every_example_is_valid(text: str) -> None:
     if text.startswith("[[case]]"):
         assert parse_trials(text.encode(), "example", 0.0)
+    elif text.startswith("# .mcpguard.toml"):
+        assert parse_project(text.encode(), "example").rules
     else:
         ruleset = parse(text.encode(), "example")
         assert not [

@@ -19,7 +19,7 @@ import msgspec
 
 from mcpguard.approvals.book import ApprovalError
 from mcpguard.approvals.members import token
-from mcpguard.model import Grade, Json, JsonObject, escape
+from mcpguard.model import Grade, Json, JsonObject, toml_text
 
 ARGUMENT_BYTES: Final = 16 * 1024
 """Longest arguments that a rule is made of, encoded bytes."""
@@ -29,7 +29,6 @@ _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_ID: Final = re.compile(r"[^a-z0-9_.-]+")
 _ID_CHARS: Final = 56
 _WILD: Final = frozenset("*?[]")
-_SHORT: Final = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _GRADES: Final = frozenset(grade.name for grade in Grade if grade)
 
 
@@ -130,12 +129,4 @@ def _string(text: str) -> str:
     """A TOML basic string in which every character can be seen."""
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise _refused("TOML cannot say half a character (a lone surrogate)")
-    return '"' + "".join(_char(char) for char in text) + '"'
-
-
-def _char(char: str) -> str:
-    if char in _SHORT:
-        return _SHORT[char]
-    if escape(char) == char:
-        return char
-    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+    return toml_text(text)

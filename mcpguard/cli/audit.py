@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ import msgspec
 
 from mcpguard.audit.chain import PROMISE, Report, State, Verifier
 from mcpguard.audit.record import Record, harmless, parse_line, visible
+from mcpguard.cli.progress import progress
 from mcpguard.errors import JournalError
 from mcpguard.model import Json, JsonObject
 from mcpguard.system import journalfiles, paths
@@ -94,7 +95,7 @@ def _verified(directory: Path) -> Report:
     """Check all segments, those that are begun meanwhile included."""
     verifier = Verifier()
     found = journalfiles.segments(directory)
-    with _progress(found) as advance:
+    with progress(found, "verifying") as advance:
         done = 0
         while done < len(found):
             path = found[done]
@@ -103,19 +104,6 @@ def _verified(directory: Path) -> Report:
             if done == len(found):
                 found = journalfiles.segments(directory)
     return verifier.finish()
-
-
-@contextlib.contextmanager
-def _progress(found: list[Path]) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, told how many bytes were read."""
-    total = sum(path.stat().st_size for path in found)
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with click.progressbar(
-        length=total, label="verifying", file=sys.stderr, update_min_steps=1 << 20
-    ) as shown:
-        yield shown.update
 
 
 def _as_json(report: Report) -> JsonObject:

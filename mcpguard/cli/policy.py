@@ -17,6 +17,8 @@ from mcpguard.cli.explaining import explain
 from mcpguard.cli.folders import folders, forget_folder, trust_folder
 from mcpguard.cli.main import CONFIG, NOT_RUNNING, exit_code
 from mcpguard.cli.policyplace import Place, errors_told, in_force_with, named, place, read
+from mcpguard.cli.replaying import replay
+from mcpguard.cli.suggesting import suggest
 from mcpguard.cli.terminal import print_json, say
 from mcpguard.cli.trying import test
 from mcpguard.errors import ConfigError, DaemonError
@@ -38,9 +40,7 @@ def policy() -> None:
     """Say what each tool may do: check a policy, apply it, show it, explain it, test it."""
 
 
-policy.add_command(explain)
-policy.add_command(test)
-for _verb in (trust_folder, folders, forget_folder):
+for _verb in (explain, test, replay, suggest, trust_folder, folders, forget_folder):
     policy.add_command(_verb)
 
 

@@ -48,6 +48,9 @@ HOST: Final = "host:"
 ROLE: Final = "role:"
 """What stands for all principals of a role begins with; its name follows."""
 
+GROUP: Final = "group:"
+"""What the principal of a group of the operating system begins with; its name follows."""
+
 ASK: Final = "ask"
 ALLOW_SAME_OWNER: Final = "allow_same_owner"
 """What `on_update` says of an enrolled host whose executable changed: a person looks at it first, or it is enough
