@@ -128,8 +128,6 @@ ROLES: Final = 1024
 """Roles in one policy."""
 LABEL_RULES: Final = 4096
 """`[[label]]` tables in one policy."""
-CEDAR_CHARS: Final = 1 * MIB
-"""Longest Cedar policies in one file, characters."""
 SNAPSHOT_NAMES: Final = 4096
 """Names whose decision a snapshot remembers; server-chosen, so bounded."""
 TARGET_CHARS: Final = 256

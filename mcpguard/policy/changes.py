@@ -44,12 +44,10 @@ def describe(old: RuleSet, new: RuleSet) -> list[str]:
 def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
     """What else holds for all hosts."""
     lines = []
-    for key, words in (("zone", "zone"), ("schemas", "schemas"), ("engine", "engine")):
+    for key, words in (("zone", "zone"), ("schemas", "schemas")):
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             lines.append(f"{words}: {_setting(before)} -> {_setting(after)}")
-    if old.cedar != new.cedar:
-        lines.append("cedar: other policies")
     if old.final != new.final:
         lines.append(f"final: {', '.join(old.final) or 'nothing'} -> {', '.join(new.final) or 'nothing'}")
     if old.approving != new.approving:

@@ -40,19 +40,18 @@ VERSION: Final = 1
 """The version of the file format that is read here."""
 
 KEYS: Final = (
-    "version", "mode", "text", "rule", "unpinned", "on_update", "recheck", "zone", "schemas", "engine", "cedar",
+    "version", "mode", "text", "rule", "unpinned", "on_update", "recheck", "zone", "schemas",
     "roles", "approvals", "label",
 )  # fmt: skip
 _PROJECT_KEYS: Final = ("version", "rule", "roles", "label", "zone")
 FINAL_KEYS: Final = (
-    "mode", "text", "unpinned", "on_update", "recheck", "zone", "schemas", "engine", "approvals", "rule",
+    "mode", "text", "unpinned", "on_update", "recheck", "zone", "schemas", "approvals", "rule",
 )  # fmt: skip
 """What a system policy may keep users from setting otherwise."""
 _MODES: Final = {"enforce": Mode.ENFORCE, "observe": Mode.OBSERVE}
 _TEXTS: Final = {"neutralise": True, "as-is": False}
 _UNPINNED: Final = {"refuse": False, "allow": True}
 _SCHEMAS: Final = {"check": True, "ignore": False}
-_ENGINES: Final = {word: word for word in ("toml", "cedar")}
 _ON_UPDATE: Final = {word: word for word in (ASK, ALLOW_SAME_OWNER)}
 _PRESENCE: Final = {word: word for word in ("polkit", "fido2", "passphrase")}
 _FINAL: Final = {word: word for word in FINAL_KEYS}
@@ -162,7 +161,6 @@ class _Document(Reader):
         roles = self.optional(document, (), "roles", self._roles, none)
         rules = RuleReader(self.file, self._source, roles)
         mode = self._mode(document)
-        engine = self.choice(document, (), "engine", _ENGINES) if "engine" in document else "toml"
         lines = {path[1]: line for path, line in places.items() if len(path) > 1 and isinstance(path[1], int)}
         ruleset = RuleSet(
             file=self.file,
@@ -180,8 +178,6 @@ class _Document(Reader):
             schemas=self._word(document, "schemas", _SCHEMAS, default=mode is Mode.ENFORCE),
             final=self.optional(document, (), "final", self._final, ()),
             given={key: places.get((key,), 0) for key in document},
-            engine=engine,
-            cedar=self._cedar(document, engine),
         )
         if "mode" not in self._keys:
             self._narrows(ruleset)
@@ -256,14 +252,3 @@ class _Document(Reader):
         return tuple(
             dict.fromkeys(self.word(item, (*path, index), _FINAL) for index, item in enumerate(items))
         )
-
-    def _cedar(self, document: JsonObject, engine: str) -> str:
-        if engine != "cedar":
-            if "cedar" in document:
-                raise self.fault(("cedar",), 'expected engine = "cedar" beside it')
-            return ""
-        if "rule" in document:
-            raise self.fault(("rule",), 'expected no rules beside engine = "cedar", which decides by its own')
-        if "cedar" not in document:
-            raise self.missing((), "cedar", "Cedar policies")
-        return self.text(document["cedar"], ("cedar",), "Cedar policies", limits.CEDAR_CHARS)

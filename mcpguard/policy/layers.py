@@ -36,7 +36,6 @@ _FIELDS: Final = {
 }
 """Keys at the top of a file, and what they are called as values."""
 _RULES: Final = "rule"
-_CEDAR: Final = "cedar"
 
 
 def merge(system: RuleSet | None, user: RuleSet | None) -> RuleSet | None:
@@ -65,8 +64,6 @@ def merge(system: RuleSet | None, user: RuleSet | None) -> RuleSet | None:
 
 
 def _refuse_contradictions(system: RuleSet, user: RuleSet) -> None:
-    if _CEDAR in (system.engine, user.engine):
-        raise _fault(user, "engine", f"one engine decides, and {system.file} has rules, too")
     for key in system.final:
         if key in _FIELDS and key in user.given and _value(system, key) != _value(user, key):
             raise _fault(user, key, f"{key} is final in {system.file}, which says otherwise")

@@ -272,8 +272,6 @@ class RuleSet(msgspec.Struct, frozen=True):
         final: Keys at the top of a system policy that a user's policy may not set otherwise; `rule` among them
             means that rules of a user only narrow.
         given: Keys at the top that the file sets, and on which line.
-        engine: `toml`, or `cedar`.
-        cedar: The Cedar policies, if that is the engine.
     """
 
     file: str
@@ -291,5 +289,3 @@ class RuleSet(msgspec.Struct, frozen=True):
     schemas: bool = True
     final: tuple[str, ...] = ()
     given: dict[str, int] = {}
-    engine: str = "toml"
-    cedar: str = ""
