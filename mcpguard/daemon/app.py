@@ -37,6 +37,7 @@ from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
+from mcpguard.daemon.notify import Desktop
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
 from mcpguard.daemon.presence import Presence, presence_file
@@ -120,6 +121,8 @@ class Daemon:
         self._approvals = approvals = Approvals(
             book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
+        self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
+        approvals.add(self._desktop)
         self._admission = Admission(
             self._recorder,
             self._spawner,
@@ -186,6 +189,7 @@ class Daemon:
         finally:
             run.close()
             self._approvals.close()
+            await self._desktop.close()
             await self._end_sessions()
             self._logins.close()
             self._instances.remember(now=True)
