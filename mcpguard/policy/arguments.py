@@ -38,6 +38,9 @@ from mcpguard.policy.schema import Schema, compile_schema
 _EVERY: Final = "*"
 _ENCODED: Final = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_SIMPLE: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.+@-]+)+")
+"""Most paths: absolute, each character its own meaning, and nothing that leads back."""
+_ABSENT: Final = object()
 _URL: Final = re.compile(r"(?:https?|wss?)://([^/?#]*)(?:[/?#].*)?", re.IGNORECASE | re.DOTALL)
 _HOST: Final = re.compile(r"(?=.{1,253}(?::|$))[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*(:[0-9]{1,5})?")
 _NUMERIC: Final = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
@@ -46,11 +49,12 @@ _NUMERIC: Final = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
 class Test:
     """One argument's constraints, compiled for one connection; made by `compile_argument`."""
 
-    __slots__ = ("_deny", "_hosts", "_name", "_optional", "_path", "_places", "_schema", "_under")
+    __slots__ = ("_deny", "_hosts", "_name", "_optional", "_path", "_places", "_plain", "_schema", "_under")
 
     def __init__(self, argument: Argument, surroundings: Surroundings) -> None:
         self._name = argument.name
         self._path = _pointer(argument.name)
+        self._plain = len(self._path) == 1 and self._path[0] == argument.name != _EVERY
         self._optional = argument.optional
         self._under = argument.under
         self._places = _Places(argument.under, surroundings) if argument.under or argument.deny else None
@@ -62,6 +66,9 @@ class Test:
 
     def holds(self, arguments: Json) -> bool | None:
         """Whether the argument is such; None if that cannot be told."""
+        if self._plain and type(arguments) is dict:
+            value = arguments.get(self._name, _ABSENT)
+            return self._optional if value is _ABSENT else self._fits(value)
         values, whole = _found(arguments, self._path)
         if not values:
             return self._optional if whole else None
@@ -88,30 +95,40 @@ class Test:
         return f"{name} were such throughout"
 
     def _fits(self, value: Json) -> bool | None:
-        answers: list[bool | None] = []
-        if self._schema is not None:
-            answers.append(not self._schema.fault(value))
-        if self._under:
-            answers.append(self._placed(value))
-        if self._deny:
-            answers.append(self._clear(value))
-        if self._hosts:
-            answers.append(_at(value, self._hosts))
-        if False in answers:
+        if self._schema is not None and not self._schema.fits(value):
             return False
-        return None if None in answers else True
+        doubt = False
+        if self._places is not None:
+            spellings = self._places.spellings(value)
+            for held in (
+                self._places.hold(value, spellings) if self._under else True,
+                self._unlike(spellings) if self._deny else True,
+            ):
+                if held is False:
+                    return False
+                doubt = doubt or held is None
+        if self._hosts:
+            held = _at(value, self._hosts)
+            if held is False:
+                return False
+            doubt = doubt or held is None
+        return None if doubt else True
 
     def _placed(self, value: Json) -> bool | None:
-        return None if self._places is None else self._places.hold(value)
+        return None if self._places is None else self._places.hold(value, self._places.spellings(value))
 
     def _clear(self, value: Json) -> bool | None:
+        return None if self._places is None else self._unlike(self._places.spellings(value))
+
+    def _unlike(self, spellings: tuple[str, str] | None) -> bool | None:
         """Whether no pattern of `deny` describes a path, neither as it is written nor where it leads."""
-        if self._places is None:
-            return None
-        spellings = self._places.spellings(value)
         if spellings is None:
             return None
-        return not any(glob.matches(each) for glob in self._deny for each in spellings)
+        resolved, lexical = spellings
+        for glob in self._deny:
+            if glob.matches(resolved) or (lexical != resolved and glob.matches(lexical)):
+                return False
+        return True
 
 
 def compile_argument(argument: Argument, surroundings: Surroundings) -> Test:
@@ -165,7 +182,7 @@ def _below(value: Json, step: str) -> list[Json]:
 class _Places:
     """The folders of a rule, and where they lead."""
 
-    __slots__ = ("_around", "_folders")
+    __slots__ = ("_around", "_folders", "_inside")
 
     def __init__(self, under: Iterable[str], surroundings: Surroundings) -> None:
         self._around = surroundings
@@ -178,20 +195,26 @@ class _Places:
             resolved = surroundings.resolve(folder)
             if resolved is not None and resolved != folder:
                 self._folders.append(resolved)
+        self._inside = tuple(f"{folder.rstrip('/')}/" for folder in self._folders)
 
-    def hold(self, value: Json) -> bool | None:
-        """Whether a path lies in one of the folders."""
-        spellings = self.spellings(value)
+    def hold(self, value: Json, spellings: tuple[str, str] | None) -> bool | None:
+        """Whether a path, of which these are the spellings, lies in one of the folders."""
         if spellings is None:
             return None
-        resolved, lexical, climbs = *spellings, ".." in value.split("/")
-        inside, seems = self._in(resolved), self._in(lexical)
+        resolved, lexical = spellings
+        inside = self._in(resolved)
+        if resolved == lexical:
+            return inside
+        climbs, seems = ".." in value.split("/"), self._in(lexical)
         if inside and (seems or not climbs):
             return True
         return None if inside or seems else False
 
     def spellings(self, value: Json) -> tuple[str, str] | None:
         """Where a path leads, and what it says by its letters alone; None if that cannot be told."""
+        if type(value) is str and _SIMPLE.fullmatch(value):
+            resolved = self._around.resolve(value)
+            return None if resolved is None else (resolved, value)
         if type(value) is not str or not value or not value.isprintable() or value != value.strip():
             return None
         if value[0] in "~$" or "\\" in value or _SCHEME.match(value) or _ENCODED.search(value):
@@ -204,10 +227,7 @@ class _Places:
         return None if resolved is None else (resolved, _lexical(value))
 
     def _in(self, path: str) -> bool:
-        for folder in self._folders:
-            if folder in (path, "/") or (path.startswith(folder) and path[len(folder)] == "/"):
-                return True
-        return False
+        return path.startswith(self._inside) or path in self._folders
 
 
 def _expanded(folder: str, surroundings: Surroundings) -> str | None:

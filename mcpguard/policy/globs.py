@@ -34,13 +34,18 @@ class Glob(msgspec.Struct, frozen=True):
     Attributes:
         text: The pattern as written.
         tokens: Words, and wildcards as they are written.
+        words: Those that must stand somewhere in every text that is described.
     """
 
     text: str
     tokens: tuple[str, ...]
+    words: tuple[str, ...] = ()
 
     def matches(self, text: str) -> bool:
         """Whether the whole of `text` is described by this pattern."""
+        for word in self.words:  # the usual case: a word that is not there
+            if word not in text:
+                return False
         return _Walk(text).arrives(self.tokens)
 
 
@@ -110,7 +115,7 @@ def compile_glob(text: str) -> Glob:
             tokens[-1] += plain
         else:
             tokens.append(plain)
-    return Glob(text, tuple(tokens))
+    return Glob(text, tuple(tokens), tuple(token for token in tokens if _literal(token)))
 
 
 def _literal(token: str) -> bool:

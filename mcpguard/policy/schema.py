@@ -47,6 +47,15 @@ class Schema:
         self._validator = validator
         self._branches = branches
 
+    def fits(self, value: Json) -> bool:
+        """Whether a value fits; what cannot be told does not. Never raises."""
+        if self._branches:
+            return not self.fault(value)
+        try:
+            return self._validator.is_valid(value) is True
+        except Exception:  # noqa: BLE001 (Rule 3)
+            return False
+
     def fault(self, value: Json) -> str:
         """Why a value does not fit, as the end of a sentence; empty if it fits. Never raises."""
         if self._branches and self._branches ** _depth(value, limits.SCHEMA_STEPS) > limits.SCHEMA_STEPS:

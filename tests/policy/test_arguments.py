@@ -1,6 +1,7 @@
 """What rules say of arguments: yes, no, or that it cannot be told."""
 
 import os
+import posixpath
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mcpguard.model import Caller, Verdict
 from mcpguard.policy.arguments import compile_argument
 from mcpguard.policy.circumstances import Circumstances, Surroundings
 from mcpguard.policy.document import parse
+from mcpguard.policy.rules import Argument
 from mcpguard.policy.snapshot import compile_snapshot
 from mcpguard.system.realpath import resolve
 
@@ -153,3 +155,19 @@ def test_no_text_makes_a_url_be_at_a_host_that_it_does_not_name(before: str, aft
     if holds('url = { hosts = ["good.example"] }', {"url": f"https://{before}good.example{after}"}):
         assert before == ""
         assert not after or after[0] in "/?#:"
+
+
+@given(st.text("ab./-@+_ %~\\:é", min_size=1, max_size=14))
+def test_a_path_is_spelt_as_its_letters_say_whichever_way_it_is_read(value: str) -> None:
+    """Most paths take a short way; what it gives is what the long one would."""
+    seen: list[str] = []
+    around = Surroundings(cwd="/c", resolve=lambda path: seen.append(path) or path)  # type: ignore[func-returns-value]
+    test = compile_argument(Argument("p", under=("/a", "/c/b"), deny=("**/@/**",)), around)
+    held = test.holds({"p": value})
+    whole = value if value.startswith("/") else f"/c/{value}"
+    plain = "/" + posixpath.normpath(whole).lstrip("/")
+    if held is None:
+        return
+    inside = any(f"{plain}/".startswith(folder) for folder in ("/a/", "/c/b/"))
+    assert held is (inside and "@" not in plain.split("/"))
+    assert seen[-1] == whole
