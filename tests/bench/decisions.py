@@ -10,9 +10,11 @@ stand-in, since `system.realpath` costs 4 us whatever the rules. Nothing fails o
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from mcpguard.model import Caller, Grade
@@ -40,18 +42,15 @@ def policy(rules: int) -> str:
     return text
 
 
-def p50(work: Callable[[], object]) -> float:
-    """Microseconds a call, the median of rounds."""
-    seconds = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        for _ in range(CALLS):
-            work()
-        seconds.append((time.perf_counter() - began) / CALLS)
-    return statistics.median(seconds) * 1e6
+def timed(work: Callable[[], object]) -> float:
+    """Microseconds a call."""
+    began = time.perf_counter()
+    for _ in range(CALLS):
+        work()
+    return (time.perf_counter() - began) / CALLS * 1e6
 
 
-def measured(rules: int) -> dict[str, float]:
+def decisions(rules: int) -> dict[str, Callable[[], object]]:
     """Both kinds of decision."""
     caller = Caller(principals=("any", "uid:1000", "host:acme"), grade=Grade.G2)
     around = Surroundings(home="/home/me", cwd="/srv", resolve=str)
@@ -62,24 +61,30 @@ def measured(rules: int) -> dict[str, float]:
     if decision.rule != "r3":
         raise SystemExit(f"expected rule r3 to decide, found {decision}")
     return {
-        "name": p50(lambda: snapshot.tool("tool_3")),
-        "request": p50(lambda: snapshot.judge("tools/call", "tool_3", ARGUMENTS, seen, 0)),
+        "name": lambda: snapshot.tool("tool_3"),
+        "request": lambda: snapshot.judge("tools/call", "tool_3", ARGUMENTS, seen, 0),
     }
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure in turn, and print medians of rounds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    few, many = measured(10), measured(10_000)
+    works = {rules: decisions(rules) for rules in (10, 10_000)}
+    gc.freeze()  # as the daemon: what stays is not looked at again
+    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        for rules, kinds in works.items():
+            for kind, work in kinds.items():
+                found[kind, rules].append(timed(work))
+    told = {f"{kind}_{rules}": statistics.median(times) for (kind, rules), times in found.items()}
     if asked.json:
-        print(json.dumps({"10": few, "10000": many}))
+        print(json.dumps(told))
         return
-    for kind in few:
-        print(
-            f"{kind:<8} 10 rules {few[kind]:.2f} us, 10,000 rules {many[kind]:.2f} us, {many[kind] / few[kind]:.2f}x"
-        )
+    for kind in ("name", "request"):
+        few, many = told[f"{kind}_10"], told[f"{kind}_10000"]
+        print(f"{kind:<8} 10 rules {few:.2f} us, 10,000 rules {many:.2f} us, {many / few:.2f}x")
 
 
 if __name__ == "__main__":
