@@ -121,12 +121,18 @@ def test_probing_pins_all_that_a_real_server_offers(house, server, tools, prompt
     assert shown["problem"] == ""
 
 
+UNFIT = (call("weather", town=1), call("echo"), call("add", a="not a number"))
+"""Calls whose arguments do not fit what the servers define."""
+
+
 def changeless(steps: tuple) -> tuple:
     """The steps without those that use or make what cannot be pinned: unknown names, and a tool that comes later.
 
-    Nor with control characters in results: an enforced policy shows them as pictures.
+    Nor with control characters in results: an enforced policy shows them as pictures. Nor with arguments that do not fit
+    the pinned schema: they do not reach the server (`test_arguments_that_do_not_fit_stay_here`).
     """
     left_out = (
+        *UNFIT,
         call("echo", text=UNICODE),
         call("nothing-of-the-kind", x=1),
         {"op": "prompt", "name": "nothing"},
@@ -151,6 +157,18 @@ def same(house: House, client: str, mode: str, server: str, steps: tuple, tmp_pa
     assert not difference, "\n".join(line[:400] for line in difference[:200])
     assert (house.findings(server), house.shown(server)["observed"]) == before
     return pinned.result()
+
+
+@pytest.mark.parametrize(("client", "mode"), [("python", "legacy"), ("python", "modern")])
+def test_arguments_that_do_not_fit_stay_here(house, client, mode, tmp_path):
+    """The client is told what does not fit, by the guard; the server never sees the calls."""
+    steps = (call("weather", city="Bern"), *UNFIT)
+    outcome = house.play(client, mode, "python", steps, tmp_path / "run")
+    text = "\n".join(compare_text(outcome))
+    assert text.count("mcpguard refused this call: the arguments object does not fit the schema") >= len(
+        UNFIT
+    )
+    assert '"town": 1' not in text
 
 
 @pytest.mark.parametrize(
