@@ -62,7 +62,7 @@ JSON = st.recursive(
 ARGUMENTS = st.dictionaries(st.text('ab/~ ."é', max_size=3), JSON, max_size=3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ARGUMENTS, ARGUMENTS)
 def test_whatever_the_arguments_are(arguments: dict[str, Json], other: dict[str, Json]) -> None:
     found = after(ticket(arguments))

@@ -25,7 +25,7 @@ REPINNED = EVENTS | st.sampled_from([PinsChanged(pins, 5) for pins in (PINS, Def
 WITHDRAWN = ({}, {("tools", "read_file"): "0" * 64, ("prompts", "p"): "", ("tools", "stranger"): "1" * 64})
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=350)
 @given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), st.lists(EVENTS, max_size=10))
 def test_every_event_gives_commands(policy, opening, events):
     world = World(policy, opening)
@@ -34,7 +34,7 @@ def test_every_event_gives_commands(policy, opening, events):
             assert isinstance(command, Append | Later | Write | Noticed | Close)
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=350)
 @given(
     st.sampled_from(POLICIES),
     st.sampled_from(sorted(OPENINGS)),
@@ -48,7 +48,7 @@ def test_every_event_gives_commands_where_definitions_are_pinned(policy, opening
             assert isinstance(command, Append | Later | Write | Noticed | Close)
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=350)
 @given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), st.sampled_from([None, PINS]), st.data())
 def test_every_answer_to_what_was_asked_gives_commands(policy, opening, pins, data):
     world = World(policy, opening, pins)
@@ -60,7 +60,7 @@ def test_every_answer_to_what_was_asked_gives_commands(policy, opening, pins, da
     assert world.gate.in_flight <= len(world.lines(Side.SERVER))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from(Side), st.binary(max_size=40)), max_size=8))
 def test_every_noise_gives_commands_and_reaches_nobody(noise):
     world = World(opening="nothing")

@@ -14,7 +14,7 @@ def pieces(data, cuts):
     return [data[start:end] for start, end in itertools.pairwise(at)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(POLICIES),
     st.sampled_from(sorted(OPENINGS)),
@@ -35,7 +35,7 @@ def test_cuts_change_nothing(policy, opening, story, cuts):
         assert other.closed == whole.closed
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), stories())
 def test_reads_of_one_side_that_arrive_together_change_nothing(policy, opening, story):
     lines = [data for side, data in story if side is Side.HOST]

@@ -63,7 +63,7 @@ def check(world, *, silent=False):
             assert method != "tools/call" or str(name).startswith(ALLOWED), each
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=350)
 @given(st.sampled_from(sorted(OPENINGS)), st.lists(lines(Side.HOST, 3), min_size=1, max_size=4))
 @example(
     "legacy",
@@ -96,7 +96,7 @@ def test_denied_tool_is_never_written_to_the_server(opening, said):
     check(world)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(["nothing", "legacy", "batches", "probed"]),
     st.lists(lines(Side.HOST, 3), min_size=1, max_size=4),
@@ -118,7 +118,7 @@ def test_no_known_attack_carries_a_denied_tool_to_the_server(opening):
         check(world)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(OPENINGS)), st.binary(max_size=60), st.binary(max_size=60))
 def test_denied_tool_hidden_in_noise_is_never_written_to_the_server(opening, before, behind):
     world = World(POLICY, opening)

@@ -34,7 +34,7 @@ def answers(world):
     return [json.dumps(m["id"]) for m in world.messages(Side.HOST) if "method" not in m]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), marked(), st.data())
 def test_no_request_is_answered_twice(policy, opening, said, data):
     world = World(policy, opening)
@@ -56,7 +56,7 @@ def test_no_request_is_answered_twice(policy, opening, said, data):
     assert world.gate.in_flight == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(["legacy", "batches"]),
     st.lists(lines(Side.SERVER), max_size=6),

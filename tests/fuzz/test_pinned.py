@@ -122,7 +122,7 @@ class Player:
         return len(self.world.lines(Side.SERVER)) > before
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=350)
 @given(
     st.sampled_from(["legacy", "modern"]),
     st.sets(st.sampled_from(sorted(DEFINED))),
@@ -152,7 +152,7 @@ def check(world, since, model):
             assert method != "tools/call" or model.usable(name), each
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=350)
 @given(
     st.sampled_from(["legacy", "modern"]),
     st.sets(st.sampled_from(sorted(DEFINED)), min_size=1),
@@ -175,7 +175,7 @@ def test_no_bytes_of_the_host_call_what_is_withdrawn(opening, changed, said, dat
     check(world, since, model)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(OPENINGS)), stories(size=10, depth=2))
 def test_nothing_that_is_said_makes_an_unpinned_tool_callable(opening, story):
     pins = DefinitionPins(tools={"read_other": PINS.tools["read_other"]})
@@ -198,7 +198,7 @@ def test_no_known_attack_calls_what_is_withdrawn(opening):
         check(world, since, Model(["read_file"]))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(POLICIES), st.sampled_from(["legacy", "modern"]), stories(size=6, depth=1), st.data())
 def test_every_finding_that_is_kept_is_recorded_before(policy, opening, story, data):
     world = World(policy, opening, PINS)

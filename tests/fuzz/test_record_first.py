@@ -39,7 +39,7 @@ def check(commands):
                 assert isinstance(command, Later) or command is commands[-1]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), stories(size=10, depth=1))
 def test_request_stands_behind_its_record(policy, opening, story):
     world = World(policy, opening)
@@ -49,7 +49,7 @@ def test_request_stands_behind_its_record(policy, opening, story):
         check(commands)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), stories(size=6, depth=1), st.data())
 def test_no_request_is_written_when_records_cannot_be(policy, opening, story, data):
     world = World(policy, opening)

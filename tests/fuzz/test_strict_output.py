@@ -25,7 +25,7 @@ def check(data):
         assert message == value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(POLICIES), st.sampled_from(sorted(OPENINGS)), stories(size=10))
 def test_every_written_line_is_our_own_encoding_of_one_message(policy, opening, story):
     world = World(policy, opening)
@@ -37,7 +37,7 @@ def test_every_written_line_is_our_own_encoding_of_one_message(policy, opening, 
                 check(command.data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(
         st.text("abcdef", max_size=3),

@@ -63,7 +63,7 @@ def verdicts(decider: Any, requests: list[Any]) -> list[Verdict]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RULES, rules(["deny"]), CALLERS, REQUESTS)
 def test_adding_a_denial_never_allows_more(
     bodies: list[str], denial: str, caller: Caller, requests: list[Any]
@@ -73,7 +73,7 @@ def test_adding_a_denial_never_allows_more(
     assert all(late <= early for late, early in zip(after, before, strict=True))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RULES.flatmap(lambda bodies: st.tuples(st.just(bodies), st.permutations(bodies))), CALLERS, REQUESTS)
 def test_the_order_of_rules_means_nothing(both: Any, caller: Caller, requests: list[Any]) -> None:
     first, second = (
@@ -82,7 +82,7 @@ def test_the_order_of_rules_means_nothing(both: Any, caller: Caller, requests: l
     assert first == second
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RULES, st.lists(rules(["ask", "deny"]), max_size=4), CALLERS, REQUESTS)
 def test_a_projects_file_never_widens(
     bodies: list[str], project: list[str], caller: Caller, requests: list[Any]
@@ -94,7 +94,7 @@ def test_a_projects_file_never_widens(
     assert all(late <= early for late, early in zip(after, before, strict=True))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(RULES, CALLERS, REQUESTS)
 def test_less_evidence_never_gets_more(bodies: list[str], caller: Caller, requests: list[Any]) -> None:
     known = Caller(caller.principals, Grade.G4)

@@ -100,7 +100,7 @@ PASTS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(PASTS, min_size=1, max_size=12))
 def test_it_lets_pass_everything_that_it_was_made_from(requests: list[Past]) -> None:
     text, made = suggested(*requests)

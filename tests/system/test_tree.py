@@ -142,7 +142,7 @@ def test_every_change_shows(tree: Path, what: str) -> None:
 SEEN: dict[str, dict[str, bytes]] = {}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(["a", "b", "a.b", "a-b", "é"]), st.binary(max_size=3), max_size=4))
 def test_equal_only_if_the_same(content: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -11,7 +11,7 @@ import threading
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpguard.audit import record
@@ -506,7 +506,6 @@ def test_a_record_of_too_many_manifests_says_so_and_keeps_the_rest():
     assert len(record.log("trust", **members)) < record.MEMBERS_BYTES
 
 
-@settings(deadline=None)
 @given(st.dictionaries(
     st.sampled_from(["trust", "trust_digest", "revocations", "manifests", "clock", "x"]),
     st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6),
