@@ -9,7 +9,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,31 +16,15 @@ import click
 import msgspec
 
 from mcpguard.audit.chain import PROMISE, Report, State, Verifier
-from mcpguard.audit.record import Record, harmless, parse_line, visible
+from mcpguard.audit.record import harmless, visible
 from mcpguard.cli.progress import progress
+from mcpguard.cli.recordwords import Painter
 from mcpguard.errors import JournalError
-from mcpguard.model import Json, JsonObject
+from mcpguard.model import JsonObject
 from mcpguard.system import journalfiles, paths
 
 EXIT: Final = {State.OK: 0, State.TAMPERED: 1, State.TORN: 2}
 """Exit code of `verify` for each finding."""
-
-_COLOURS: Final = {
-    "allow": "green",
-    "ok": "green",
-    "deny": "red",
-    "refused": "red",
-    "error": "red",
-    "lost": "red",
-    "tool_error": "yellow",
-    "ask": "yellow",
-    "drop": "yellow",
-    "finding": "yellow",
-    "trust": "cyan",
-}
-_OWN_MEMBERS: Final = {"type", "event", "conn", "host", "server"}
-_DIGEST_CHARS: Final = 12
-"""How much of a digest a line shows; `--json` shows all of it."""
 
 
 @click.group()
@@ -61,7 +44,7 @@ def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> Non
 
     DIRECTORY is a log elsewhere, such as a copy.
     """
-    show = harmless if as_json else _Painter(colour=_colour_wanted()).line
+    show = harmless if as_json else Painter(colour=_colour_wanted()).line
     with _errors_told():
         directory = directory or paths.audit_dir()
         found, path, offset = journalfiles.last(directory, count)
@@ -136,104 +119,6 @@ def _in_words(report: Report, directory: Path) -> Iterator[str]:
         yield f"sha256 of record {report.seq}: {report.head}"
     else:
         yield "checked: nothing; there is no good record"
-
-
-class _Painter:
-    """Records as aligned lines: time, connection, server, what, decision, rule, latency. Every line stands alone."""
-
-    def __init__(self, *, colour: bool) -> None:
-        self._colour = colour
-
-    def line(self, line: bytes) -> str:
-        """One record for a person; one that cannot be read says so."""
-        try:
-            record = parse_line(line)
-        except JournalError as error:
-            return f"(unreadable: {error.message}: {harmless(line)[:200]})"
-        word, rest = _told(record.body)
-        conn, server = (_text(record.body.get(name), "-") for name in ("conn", "server"))
-        colour = _COLOURS.get(word) if self._colour else None
-        decision = click.style(f"{word:<10}", fg=colour) if colour else f"{word:<10}"
-        return f"{_local(record.time)}  {conn:<6}  {server:<14}  {_what(record):<32}  {decision}  {rest}".rstrip()
-
-
-def _what(record: Record) -> str:
-    """Method and what it is about, or what kind of record it is."""
-    body = record.body
-    if "method" in body:
-        answer = "< " if record.type == "outcome" else ""
-        return f"{answer}{_text(body['method'])} {_text(body.get('tool', body.get('target')))}".rstrip()
-    if record.type == "finding":
-        return f"finding {_text(body.get('kind'))} {_text(body.get('name'))}".rstrip()
-    if record.type == "trust":
-        return f"trust {_text(body.get('event'))} {_text(body.get('name'))}".rstrip()
-    return f"{visible(record.type)} {_text(body.get('event', body.get('side')))}".rstrip()
-
-
-def _told(body: JsonObject) -> tuple[str, str]:
-    """The word on which a record turns, and what else there is to say."""
-    match body.get("type"):
-        case "call":
-            note = "" if body.get("binding", True) else "  (observed only)"
-            return _text(body.get("decision")), f"{_text(body.get('rule'))}{note}"
-        case "outcome":
-            latency = _milliseconds(body.get("latency_us"))
-            return _text(body.get("status")), f"{latency}  {_text(body.get('size'))} bytes"
-        case "drop":
-            return "drop", f"{_text(body.get('reason'))}  {_text(body.get('bytes'))} bytes"
-        case "finding":
-            return "finding", f"{_text(body.get('fault'))}{_digests(body)}"
-        case "trust":
-            return "trust", _trusted(body)
-        case _:
-            return "", _others(body)
-
-
-def _digests(body: JsonObject) -> str:
-    """The beginning of what was pinned and of what was seen; a server's name stands in the fault already."""
-    if body.get("kind") == "serverInfo":
-        return ""
-    pairs = ((word, _text(body.get(word))[:_DIGEST_CHARS]) for word in ("pinned", "seen"))
-    return "".join(f"  {word} {digest}" for word, digest in pairs if digest)
-
-
-def _trusted(body: JsonObject) -> str:
-    """What is trusted now: a manifest, a host, or the versions of everything."""
-    manifests = body.get("manifests")
-    if "trust_digest" in body:
-        count = len(manifests) if isinstance(manifests, dict) else body.get("manifests_left_out", "?")
-        versions = f"trust set {_text(body.get('trust'))}  revocations {_text(body.get('revocations'))}"
-        return f"{versions}  manifests {_text(count)}"
-    if "manifest" in body:
-        words = ("version", "pin", "publisher")
-        told = "  ".join(f"{word} {_text(body.get(word), '?')}" for word in words)
-        return f"{told}  {_text(body['manifest'])[: len('sha256:') + _DIGEST_CHARS]}"
-    return _text(body.get("host"))
-
-
-def _others(body: JsonObject) -> str:
-    """Members of a record that has no column of its own for them."""
-    pairs = ((name, value) for name, value in body.items() if name not in _OWN_MEMBERS)
-    return "  ".join(f"{visible(name)}={_text(value)}" for name, value in pairs)
-
-
-def _text(value: Json, absent: str = "") -> str:
-    """Any member for a person, nothing in it able to steer a terminal."""
-    if value is None:
-        return absent
-    return visible(value if isinstance(value, str) else msgspec.json.encode(value).decode())
-
-
-def _milliseconds(latency_us: Json) -> str:
-    return f"{latency_us / 1000:.3f} ms" if isinstance(latency_us, int) else "?"
-
-
-def _local(time: str) -> str:
-    """Local time, to the millisecond; a time that is none, such as a 13th month, as it stands."""
-    try:
-        return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    except (ValueError, OverflowError, OSError):
-        return f"{time[:23]:<23}"
 
 
 def _colour_wanted() -> bool:

@@ -6,6 +6,7 @@ Records are kept as the bytes that were written; they are read only when somebod
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -28,22 +29,26 @@ class Recent:
 
     def __init__(self) -> None:
         self.count = 0
-        self._bodies: deque[bytes] = deque(maxlen=limits.RECENT)
+        self._bodies: deque[tuple[float, bytes]] = deque(maxlen=limits.RECENT)
         self._news = Bell()
 
     def add(self, bodies: list[bytes]) -> None:
         """Records were written."""
-        self._bodies.extend(bodies)
+        now = time.time()
+        self._bodies.extend([(now, body) for body in bodies])
         self.count += len(bodies)
         self._news.ring()
 
     async def since(self, seen: int, seconds: float) -> JsonObject:
-        """The records after the first `seen`; waits for one if there is none yet and `seen` is not -1."""
+        """The records after the first `seen`; waits for one if there is none yet and `seen` is not -1.
+
+        Each has when it was written as `at`, in seconds since 1970.
+        """
         if seen >= 0:
             await self._news.wait(lambda: self.count != seen, seconds)
         fresh = min(len(self._bodies), self.count - max(seen, 0)) if seen <= self.count else len(self._bodies)
         chosen = list(self._bodies)[len(self._bodies) - fresh :]
-        return {"records": [msgspec.json.decode(b"{%b}" % body) for body in chosen], "next": self.count}
+        return {"records": [msgspec.json.decode(b'{"at":%.3f,%b}' % one) for one in chosen], "next": self.count}
 
 
 class Bell:
