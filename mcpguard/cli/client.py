@@ -116,4 +116,6 @@ def _exchange(line: bytes) -> bytes:
             if not more or len(data) > limits.CONTROL_BYTES:
                 break
             data += more
+        if not data:
+            raise DaemonError("the mcpguard daemon does not answer: it ended", hint="mcpguard status")
         return bytes(data)

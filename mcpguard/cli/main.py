@@ -27,6 +27,7 @@ VERBS: Final = {
     "pending": "what waits for a person's approval",
     "approve": "let a call through that waits",
     "deny": "refuse a call that waits",
+    "console": "watch calls and answer those that wait, on one screen",
     "presence": "how you show that you are there",
     "audit": "read and verify the audit log",
     "key": "signing keys of yours",

@@ -48,7 +48,10 @@ class Recent:
             await self._news.wait(lambda: self.count != seen, seconds)
         fresh = min(len(self._bodies), self.count - max(seen, 0)) if seen <= self.count else len(self._bodies)
         chosen = list(self._bodies)[len(self._bodies) - fresh :]
-        return {"records": [msgspec.json.decode(b'{"at":%.3f,%b}' % one) for one in chosen], "next": self.count}
+        return {
+            "records": [msgspec.json.decode(b'{"at":%.3f,%b}' % one) for one in chosen],
+            "next": self.count,
+        }
 
 
 class Bell:
