@@ -29,7 +29,7 @@ from mcpguard import limits
 from mcpguard.approvals.words import ticket_lines
 from mcpguard.cli import answering
 from mcpguard.cli.consolefeed import Away, Feed, Happened, News, Standing, Waiting
-from mcpguard.cli.consoleview import Happenings, Table, session_table, top_line
+from mcpguard.cli.consoleview import Happenings, Line, Table, session_table, top_line
 from mcpguard.cli.pending import lines as pending_lines
 from mcpguard.errors import GuardError
 from mcpguard.model import JsonObject, visible
@@ -173,6 +173,7 @@ class Console(App[None]):
         self._status: JsonObject | None = None
         self._away = ""
         self._tickets: list[JsonObject] = []
+        self._written: dict[str, list[Line]] = {}
 
     def compose(self) -> ComposeResult:
         """What is on the screen."""
@@ -253,8 +254,7 @@ class Console(App[None]):
 
     def _draw_standing(self) -> None:
         width = self.size.width
-        line = top_line(self._status, self._away, width)
-        self.query_one("#top", Static).update(Text(line.text, line.colour))
+        self._write("#top", [top_line(self._status, self._away, width)])
         self._put("sessions", session_table(self._status, width - _MARGIN))
 
     def _draw_happenings(self) -> None:
@@ -292,19 +292,24 @@ class Console(App[None]):
         """The rows, the chosen one with a mark that needs no colour; and all of that ticket."""
         ticket = self._chosen()
         head, *rows = pending_lines(self._tickets, self.size.width - 2 * _MARGIN)
-        self.query_one("#waiting-head", Static).update(Text(" " * _MARGIN + head))
+        self._write("#waiting-head", [Line(" " * _MARGIN + head)])
         shown = self.query_one("#tickets", OptionList)
         for one, row in zip(self._tickets, rows, strict=False):
             shown.replace_option_prompt(one["id"], Text(("> " if one is ticket else "  ") + row))
         lines = ticket_lines(ticket, width=self.size.width - _MARGIN) if ticket else []
-        self.query_one("#ticket", Static).update(Text("\n".join(lines)))
+        self._write("#ticket", [Line(line) for line in lines])
 
     def _put(self, name: str, table: Table) -> None:
-        head = self.query_one(f"#{name}-head", Static)
-        head.display = bool(table.head)
-        head.update(Text(table.head))
-        words = Text("\n").join(Text(line.text, line.colour) for line in table.lines)
-        self.query_one(f"#{name}-text", Static).update(words)
+        self._write(f"#{name}-head", [Line(table.head)])
+        self._write(f"#{name}-text", table.lines)
+
+    def _write(self, place: str, lines: list[Line]) -> None:
+        """Draw what is not there already: the same news comes every few seconds."""
+        if self._written.get(place) != lines:
+            self._written[place] = lines
+            self.query_one(place, Static).update(
+                Text("\n").join(Text(line.text, line.colour) for line in lines)
+            )
 
     def on_option_list_option_highlighted(self, _event: OptionList.OptionHighlighted) -> None:
         """Another ticket is chosen."""

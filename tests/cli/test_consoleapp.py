@@ -11,6 +11,7 @@ import pytest
 from mcpguard.cli import answering
 from mcpguard.cli.consoleapp import Console
 from mcpguard.cli.consolefeed import Away, Happened, News, Standing, Waiting
+from tests.cli import picture
 from tests.cli.test_consoleview import STATUS, call, outcome
 from tests.lifecycle.forms import FORMS, arrive
 from tests.lifecycle.stage import House, house
@@ -296,3 +297,10 @@ def test_a_reason_reaches_the_host(place: House) -> None:
     played(story)
     assert "not q" in text(host.answer(answered))
     assert json.dumps(notes(host)) == "[]"
+
+
+def test_the_picture_in_docs_is_of_this_console() -> None:
+    seen = picture.words(picture.FILE.read_text())
+    assert seen == picture.words(picture.draw())
+    assert any("changed /amount: 120 -> 1200" in line for line in seen)
+    assert "https://cdn" not in picture.FILE.read_text()
