@@ -27,7 +27,25 @@ SERVER = [sys.executable, "-S", "-E", str(HERE / "echo_server.py")]
 MCPGUARD = str(Path(sys.executable).parent / "mcpguard")
 GUARDED = [MCPGUARD, "run", "--name", "bench", "--"]
 NPM_SERVER = "@modelcontextprotocol/server-everything"
-POLICY = 'version = 1\nmode = "enforce"\n[[rule]]\nid = "bench"\ntools = ["echo"]\neffect = "allow"\n'
+RULES = 1000
+
+
+def full_policy() -> str:
+    """A policy that uses what policies have: roles, arguments, labels, flows, a rate, and many rules about others."""
+    text = (
+        f'version = 1\nmode = "enforce"\n[roles]\nme = ["uid:{os.getuid()}"]\nagents = ["role:me"]\n'
+        '[[label]]\nserver = "*"\ntools = ["fetch"]\nreads = ["untrusted"]\n'
+        '[[label]]\nserver = "*"\ntools = ["echo"]\nsends = ["external"]\n'
+        '[[rule]]\nid = "bench"\nwho = ["role:agents"]\ntools = ["echo"]\neffect = "allow"\nrate = "1000000/s"\n'
+        'args.size = { type = "integer", maximum = 100000000, optional = true }\n'
+        '[[rule]]\nid = "leaks"\ntools = ["*"]\neffect = "deny"\nwhen = { sends = ["external"], after = ["untrusted"] }\n'
+    )
+    for number in range(RULES):
+        text += (
+            f'[[rule]]\nid = "r{number}"\nserver = "s{number % 10}"\ntools = ["tool_{number}"]\nwho = ["role:agents"]\n'
+            'effect = "allow"\nargs.path = { under = ["/srv"] }\n'
+        )
+    return text
 
 
 def pss(pid: int) -> float:
@@ -232,7 +250,7 @@ def main() -> None:
             "MCPGUARD_STATE_DIR": f"{name}/state",
         }
         policy = Path(name) / "policy.toml"
-        policy.write_text(POLICY)
+        policy.write_text(full_policy())
         mcpguard(env, "policy", "apply", str(policy))
         register(env, Path(name))
         load.start([*GUARDED, *SERVER], env)
