@@ -306,3 +306,12 @@ BEFORE_BYTES: Final = 32 * KIB
 """Longest such arguments, encoded bytes."""
 REASON_CHARS: Final = 500
 """Longest reason that a person gives for a no, characters."""
+
+# --- configurations of hosts ----------------------------------------------------------------------------
+
+CONFIG_BYTES: Final = 16 * MIB
+"""Largest configuration of a host that is read: one host keeps its whole state beside its servers."""
+YAML_CONFIG_BYTES: Final = 512 * KIB
+"""Largest one in YAML, whose reader takes 10 us a byte."""
+CONFIG_DEPTH: Final = 64
+"""Deepest nesting in which places are told; what is deeper is kept as it is."""

@@ -1,0 +1,217 @@
+"""The servers that a host's configuration names: what each starts, and where that is written.
+
+Hosts write an entry in five ways, all of which are found here: a command and its arguments (`command`, `cmd`), a
+command that is an array of everything, and the first of these inside `transport` or `command` (older versions). What
+is no command is told apart, and never edited: a remote server, and an entry that nobody understands.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from mcpguard.hosts import jsontree, tomltree, yamltree
+from mcpguard.hosts.tree import Kind, Paths, Tree, line_of
+from mcpguard.model import Json, JsonObject
+
+_COMMANDS: Final = ("command", "cmd")
+_INSIDE: Final = ("transport", "command")
+_URLS: Final = ("url", "serverUrl", "httpUrl", "uri", "socket")
+_REMOTE: Final = ("http", "sse", "ws", "streamable-http", "streamable_http", "streamableHttp", "remote")
+_ENVIRONMENTS: Final = ("env", "environment", "envs")
+
+
+class Dialect(enum.Enum):
+    """How a file is written."""
+
+    JSON = "json"
+    JSONC = "jsonc"
+    TOML = "toml"
+    YAML = "yaml"
+
+
+class Form(enum.Enum):
+    """What an entry is."""
+
+    COMMAND = "command"
+    ARRAY = "array"
+    REMOTE = "remote"
+    UNKNOWN = "unknown"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One server of one configuration.
+
+    Attributes:
+        name: What the host calls it.
+        path: Where in the file: names from the top; in a list the name of the entry.
+        line: The line where it begins, from 1.
+        form: What it is.
+        argv: The command and its arguments; empty for what is no command.
+        env: Names and values of variables that the entry sets, as far as they are text.
+        cwd: The folder that it starts in, as written; empty if it says nothing.
+        url: Where a remote server is.
+        enabled: Whether the host starts it.
+        holder: The object that has the command and the arguments.
+        command: Where the command is; for an array the array itself.
+        args: Where the arguments are; None if there are none.
+        key: The name of the member that has the command.
+        why: For `UNKNOWN`, what is not understood.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    line: int
+    form: Form
+    argv: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    cwd: str = ""
+    url: str = ""
+    enabled: bool = True
+    holder: Tree | None = None
+    command: Tree | None = None
+    args: Tree | None = None
+    key: str = ""
+    why: str = ""
+
+    @property
+    def starts(self) -> bool:
+        """Whether the host starts a process for it."""
+        return self.form in (Form.COMMAND, Form.ARRAY)
+
+
+def read(data: bytes, file: str, dialect: Dialect, paths: Paths) -> Tree:
+    """The tree of a file, as far as paths lead.
+
+    Raises:
+        ConfigError: Its format does not allow it; nothing can be written.
+    """
+    match dialect:
+        case Dialect.TOML:
+            return tomltree.read(data, file)
+        case Dialect.YAML:
+            return yamltree.read(data, file)
+        case _:
+            return jsontree.read(data, file, paths, comments=dialect is Dialect.JSONC)
+
+
+def entries(data: bytes, file: str, dialect: Dialect, paths: Paths) -> list[Entry]:
+    """The servers of a file, in its order.
+
+    Args:
+        data: The file.
+        file: Its name, for errors.
+        dialect: How it is written.
+        paths: Where objects or lists of servers are.
+
+    Raises:
+        ConfigError: Its format does not allow it.
+    """
+    return entries_of(read(data, file, dialect, paths), data, paths)
+
+
+def entries_of(tree: Tree, data: bytes, paths: Paths) -> list[Entry]:
+    """The servers of a file that was read."""
+    found: dict[tuple[str, ...], Entry] = {}
+    for path in paths:
+        for place, servers in tree.at(path):
+            for name, one in _named(servers):
+                entry = _entry(data, name, (*place, name), one)
+                if entry.path in found:
+                    entry = Entry(
+                        name, entry.path, entry.line, Form.UNKNOWN, why="two entries have this name"
+                    )
+                found[entry.path] = entry
+    return sorted(found.values(), key=lambda entry: entry.line)
+
+
+def _named(servers: Tree) -> Iterator[tuple[str, Tree]]:
+    """Names and entries of an object; of a list each entry has its name in it."""
+    yield from servers.members.items()
+    for item in servers.items:
+        name = item.members.get("name")
+        if name is not None and isinstance(name.value, str):
+            yield name.value, item
+
+
+def _entry(data: bytes, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
+    line = line_of(data, tree.start)
+    if tree.kind is not Kind.OBJECT:
+        return Entry(
+            name, path, line, Form.UNKNOWN, why="it is no object, or stands for another by an anchor"
+        )
+    facts = tree.value
+    plain = Entry(
+        name,
+        path,
+        line,
+        Form.UNKNOWN,
+        env=_environment(facts),
+        cwd=_text(facts.get("cwd")),
+        enabled=_enabled(facts),
+    )
+    holder, key = _holder(tree)
+    if holder is None:
+        url = next((str(facts[word]) for word in _URLS if isinstance(facts.get(word), str)), "")
+        if url or facts.get("type") in _REMOTE:
+            return msgspec.structs.replace(plain, form=Form.REMOTE, url=url)
+        return msgspec.structs.replace(plain, why="it has neither a command nor a url")
+    command, args = holder.members[key], holder.members.get("args")
+    if command.kind is Kind.ARRAY:
+        return _whole(plain, holder, key, command)
+    if command.kind is not Kind.STRING or not command.value:
+        return msgspec.structs.replace(plain, why="its command is not text on one line")
+    if args is not None and not _texts(args):
+        return msgspec.structs.replace(plain, why="its args are not a list of texts")
+    return msgspec.structs.replace(
+        plain,
+        form=Form.COMMAND,
+        argv=(command.value, *(args.value if args else ())),
+        holder=holder,
+        command=command,
+        args=args,
+        key=key,
+    )
+
+
+def _whole(plain: Entry, holder: Tree, key: str, command: Tree) -> Entry:
+    """An entry whose command is an array of everything."""
+    if not command.items or not _texts(command):
+        return msgspec.structs.replace(plain, why="its command is not a list of texts")
+    return msgspec.structs.replace(
+        plain, form=Form.ARRAY, argv=tuple(command.value), holder=holder, command=command, key=key
+    )
+
+
+def _holder(tree: Tree) -> tuple[Tree | None, str]:
+    """The object that has the command, and under which name."""
+    for word in _COMMANDS:
+        if word in tree.members and tree.members[word].kind is not Kind.OBJECT:
+            return tree, word
+    for outer in _INSIDE:
+        inner = tree.members.get(outer)
+        for word in (*_COMMANDS, "path"):
+            if inner is not None and word in inner.members:
+                return inner, word
+    return None, ""
+
+
+def _texts(tree: Tree) -> bool:
+    """Whether it is an array of texts, each on one line of its own or of others."""
+    return tree.kind is Kind.ARRAY and all(isinstance(item.value, str) for item in tree.items)
+
+
+def _environment(facts: JsonObject) -> dict[str, str]:
+    found: JsonObject = next((facts[word] for word in _ENVIRONMENTS if isinstance(facts.get(word), dict)), {})
+    return {str(name): value for name, value in found.items() if isinstance(value, str)}
+
+
+def _enabled(facts: JsonObject) -> bool:
+    return facts.get("enabled", True) is not False and facts.get("disabled", False) is not True
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
