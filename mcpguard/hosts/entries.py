@@ -119,6 +119,8 @@ def entries_of(tree: Tree, data: bytes, paths: Paths) -> list[Entry]:
     for path in paths:
         for place, servers in tree.at(path):
             for name, one in _named(servers):
+                if (*path, name) in paths:
+                    continue  # what holds servers is none
                 entry = _entry(data, name, (*place, name), one)
                 if entry.path in found:
                     entry = Entry(
