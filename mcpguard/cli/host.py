@@ -26,6 +26,7 @@ import msgspec
 
 from mcpguard.audit.record import visible
 from mcpguard.cli import client
+from mcpguard.cli.hostwrap import diff_, unwrap_, wrap_
 from mcpguard.cli.main import FAILED, exit_code
 from mcpguard.errors import DaemonError, GuardError, TrustError
 from mcpguard.hosts.catalogue import KnownHost, likely
@@ -83,7 +84,11 @@ class _Reply(msgspec.Struct, frozen=True):
 
 @click.group()
 def host() -> None:
-    """Trust, list, show and forget agent hosts, such as Claude Code or VS Code."""
+    """Agent hosts, such as Claude Code or VS Code: trust them, and put mcpguard before their servers."""
+
+
+for _verb in (wrap_, unwrap_, diff_):
+    host.add_command(_verb)
 
 
 @host.command()

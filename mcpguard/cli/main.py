@@ -15,13 +15,16 @@ from mcpguard.audit.record import visible
 from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, TrustError
 
 FAILED, USAGE, NOT_RUNNING, REFUSED, CONFIG = 1, 2, 3, 5, 6
+DRIFT: Final = 7
 EXPIRED: Final = 124
 
 VERBS: Final = {
+    "init": "put every server of every host behind mcpguard, watching only",
+    "scan": "every server in every host, guarded or not, and what to look at",
     "run": "start an MCP server behind mcpguard (what hosts call)",
     "demo": "see it work: a real server, a real client, a dozen lines",
     "status": "daemon, connections, calls allowed and denied",
-    "host": "trust, list, show and forget agent hosts",
+    "host": "trust agent hosts, put mcpguard before their servers, take it away",
     "server": "register, pin, verify and compare MCP servers",
     "policy": "check, apply, show and explain policy",
     "pending": "what waits for a person's approval",
@@ -42,7 +45,7 @@ VERBS: Final = {
 
 EXIT_CODES: Final = """\
 Exit codes: 0 ok; 1 failed; 2 usage; 3 not running; 5 refused; 6 configuration invalid, nothing written;
-124 the time for an answer is over.
+7 something has drifted; 124 the time for an answer is over.
 `mcpguard run`: the server's own; 128+n if signal n ended it; 125 mcpguard failed; 126 not executable; 127 not found.
 """
 

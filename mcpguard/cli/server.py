@@ -24,6 +24,7 @@ import click
 import msgspec
 
 from mcpguard.cli import acceptance, drafting, serverwords, sources
+from mcpguard.cli.main import DRIFT, REFUSED
 from mcpguard.cli.pinning import pin
 from mcpguard.cli.registered import Servers, Shown, servers
 from mcpguard.cli.signer import local_signer
@@ -42,8 +43,6 @@ from mcpguard.model import JsonObject
 from mcpguard.system import paths
 from mcpguard.system.serverstore import check_name
 from mcpguard.system.truststore import wall_clock
-
-REFUSED, DRIFT = 5, 7
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 _key = click.option("--key", metavar="ID", help="Sign with this key; the beginning of its id is enough.")

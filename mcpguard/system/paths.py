@@ -49,6 +49,11 @@ def hosts_dir() -> Path:
     return state_dir() / "hosts"
 
 
+def wrapped_dir() -> Path:
+    """What was put into the configurations of hosts, and copies of what they were."""
+    return state_dir() / "wrapped"
+
+
 def trust_dir() -> Path:
     """Whose signatures count, what was revoked, and which versions were seen."""
     return state_dir() / "trust"

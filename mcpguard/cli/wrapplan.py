@@ -1,0 +1,223 @@
+"""What wrapping and unwrapping would do to configuration files, before anybody is asked; and doing it.
+
+Rule 1: what is shown is what is written: a plan holds the new bytes.
+Rule 2: each file stands for itself: one that cannot be changed is said, and the others are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mcpguard import limits
+from mcpguard.errors import ConfigError
+from mcpguard.hosts.entries import Entry
+from mcpguard.hosts.inventory import without_secrets
+from mcpguard.hosts.wrapping import (
+    File,
+    Wrapped,
+    check,
+    edited,
+    from_words,
+    is_wrapped,
+    original,
+    unwrap,
+    wrap,
+)
+from mcpguard.system import configfile
+from mcpguard.system.hostfiles import HostFile
+from mcpguard.system.wrapstore import FileRecord, WrapStore
+
+_CONTEXT: Final = 2
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One file that would be changed.
+
+    Attributes:
+        host_file: The file.
+        new: Its bytes then.
+        names: The servers that are concerned.
+        entries: All that is wrapped in it then.
+    """
+
+    host_file: HostFile
+    new: bytes
+    names: tuple[str, ...]
+    entries: tuple[Wrapped, ...]
+
+    @property
+    def target(self) -> Path:
+        """The file, links followed."""
+        return self.host_file.found.target if self.host_file.found else self.host_file.path
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A file, or a server of it, that is left as it is, and why."""
+
+    file: str
+    sentence: str
+
+
+def to_wrap(
+    files: Iterable[HostFile], records: Mapping[str, FileRecord], program: str, servers: tuple[str, ...] = ()
+) -> tuple[list[Plan], list[Fault]]:
+    """Plans that put mcpguard before every server, or those that are named; each real file once."""
+    plans: dict[Path, Plan] = {}
+    faults = []
+    for host_file in files:
+        if host_file.fault:
+            faults.append(_fault(host_file))
+            continue
+        chosen = [
+            server.entry
+            for server in host_file.servers
+            if server.entry.starts and not server.wrapped and (not servers or server.entry.name in servers)
+        ]
+        if not chosen or (host_file.found and host_file.found.target in plans):
+            continue
+        try:
+            plan = _wrapped(host_file, chosen, records, program)
+        except ConfigError as error:
+            faults.append(Fault(str(host_file.path), error.sentence()))
+        else:
+            plans[plan.target] = plan
+    return list(plans.values()), faults
+
+
+def to_unwrap(
+    files: Iterable[HostFile],
+    records: Mapping[str, FileRecord],
+    servers: tuple[str, ...] = (),
+    *,
+    force: bool,
+) -> tuple[list[Plan], list[Fault]]:
+    """Plans that take mcpguard away again; `force`: also where the command behind it was changed since."""
+    plans: dict[Path, Plan] = {}
+    faults = []
+    for host_file in files:
+        if host_file.fault or host_file.found is None:
+            faults.append(_fault(host_file))
+            continue
+        record = records.get(str(host_file.found.target))
+        known = {done.path: done for done in record.entries} if record else {}
+        undone, refused = [], []
+        for server in host_file.servers:
+            if not server.wrapped or (servers and server.entry.name not in servers):
+                continue
+            try:
+                undone.append((server.entry, _done(host_file, server.entry, known, force=force)))
+            except ConfigError as error:
+                refused.append(Fault(str(host_file.path), error.sentence()))
+        faults += refused
+        if not undone or host_file.found.target in plans:
+            continue
+        try:
+            plan = _unwrapped(host_file, undone, known)
+        except ConfigError as error:
+            faults.append(Fault(str(host_file.path), error.sentence()))
+        else:
+            plans[plan.target] = plan
+    return list(plans.values()), faults
+
+
+def diff(plan: Plan) -> Iterator[str]:
+    """What would change in a file, as a unified diff with little around it; secrets are not shown."""
+    old = plan.host_file.found.data if plan.host_file.found else b""
+    name = str(plan.host_file.path)
+    before, after = (data.decode(errors="replace").splitlines() for data in (old, plan.new))
+    entries = [server.entry for server in plan.host_file.servers]
+    lines = difflib.unified_diff(before, after, name, name, lineterm="", n=_CONTEXT)
+    return (without_secrets(line, entries) for line in lines)
+
+
+def carry_out(plan: Plan, store: WrapStore, at: str) -> None:
+    """Note the change, then make it.
+
+    Raises:
+        ConfigError: The file may not be changed, or was since it was read; it is as it was.
+        DaemonError: The change cannot be noted; the file is as it was.
+    """
+    found = plan.host_file.found
+    if found is None:
+        raise ConfigError("there is nothing to change", file=str(plan.host_file.path))
+    if why := configfile.unwritable(found):
+        raise ConfigError(why, file=str(found.path), hint="nothing was written")
+    store.changing(found.target, found.data, plan.new, plan.entries, at)
+    configfile.replace(found, plan.new)
+
+
+def _wrapped(
+    host_file: HostFile, chosen: list[Entry], records: Mapping[str, FileRecord], program: str
+) -> Plan:
+    file = host_file.file()
+    edits, done = [], {}
+    for entry in chosen:
+        more, done[entry.path] = wrap(file, entry, program, _policy_name(entry.name))
+        edits += more
+    new = edited(file.data, edits)
+    check(
+        file, File(new, file.name, file.dialect, file.paths), {path: one.after for path, one in done.items()}
+    )
+    target = host_file.found.target if host_file.found else host_file.path
+    record = records.get(str(target))
+    kept = [one for one in record.entries if one.path not in done] if record else []
+    return Plan(host_file, new, tuple(entry.name for entry in chosen), (*kept, *done.values()))
+
+
+def _unwrapped(
+    host_file: HostFile, undone: list[tuple[Entry, Wrapped]], known: Mapping[tuple[str, ...], Wrapped]
+) -> Plan:
+    file = host_file.file()
+    edits = [edit for entry, done in undone for edit in unwrap(file, entry, done)]
+    new = edited(file.data, edits)
+    wanted = {entry.path: done.before for entry, done in undone}
+    check(file, File(new, file.name, file.dialect, file.paths), wanted)
+    kept = tuple(one for path, one in known.items() if path not in wanted)
+    return Plan(host_file, new, tuple(entry.name for entry, _ in undone), kept)
+
+
+def _done(
+    host_file: HostFile, entry: Entry, known: Mapping[tuple[str, ...], Wrapped], *, force: bool
+) -> Wrapped:
+    """What is to be undone for an entry.
+
+    Raises:
+        ConfigError: Its command was changed since, or there is no command to go back to.
+    """
+    done = known.get(entry.path)
+    if done is not None and done.after == entry.argv:
+        return done
+    before = original(entry.argv)
+    if done is not None and not force:
+        raise ConfigError(
+            f"the server {entry.name!a} was changed since mcpguard was put before it",
+            file=str(host_file.path),
+            line=entry.line,
+            hint="it is left as it is; --force takes mcpguard away and keeps the rest"
+            if before
+            else f"it is left as it is; it was: {' '.join(done.before)}",
+        )
+    if not before or is_wrapped(before):
+        raise ConfigError(
+            f"the server {entry.name!a} says no command to go back to",
+            file=str(host_file.path),
+            line=entry.line,
+            hint="it was registered, and mcpguard server show tells its command",
+        )
+    return from_words(entry)
+
+
+def _policy_name(name: str) -> str:
+    """The name of a server as policy has it: printable and short."""
+    kept = "".join(char if char.isprintable() else "_" for char in name)[: limits.NAME_CHARS]
+    return kept or "server"
+
+
+def _fault(host_file: HostFile) -> Fault:
+    place = f"{host_file.path}:{host_file.line}" if host_file.line else str(host_file.path)
+    return Fault(str(host_file.path), f"{place}: {host_file.fault}: it is left as it is")
