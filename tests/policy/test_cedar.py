@@ -314,6 +314,48 @@ def test_rules_do_not_cost_the_library() -> None:
     assert done.stdout == "False\n"
 
 
+def test_a_policy_that_would_fail_later_lets_no_name_decide_alone() -> None:
+    """What is asked of the name skips it; at another hour it fails, and that denies."""
+    fails = "context.hour > 3 && " + OVERFLOW.format("principal.grade")
+    found = cedar(
+        f'{PERMIT} @id("f") forbid (principal, action, resource) when {{ {fails} }};', Caller(grade=Grade.G1)
+    )
+    assert found.tool("t").depends
+    assert [judged(found, "t", at=hour * 3600).verdict for hour in (3, 4)] == [ALLOW, DENY]
+
+
+def test_what_cedar_says_and_what_was_read_must_be_the_same() -> None:
+    (forbid,) = ruleset('@id("x") forbid (principal, action, resource);').rules
+    told = msgspec.structs.replace(ruleset(PERMIT), rules=(msgspec.structs.replace(forbid, effect=ALLOW),))
+    assert judged(compile_cedar(told, "s"), "t").verdict is DENY
+
+
+def test_a_name_that_looks_like_a_pointer_is_none() -> None:
+    at = 'context.paths.hasTag("/p/0") && context.paths.getTag("/p/0") in Mcpguard::Path::"/srv"'
+    found = cedar(f'@id("a") permit (principal, action, resource) when {{ {at} }};')
+    assert judged(found, "t", {"p": ["/srv/a"]}).verdict is ALLOW
+    forged = {"/p/0": "/srv/a", "p": ["/etc/x"]}
+    for value in (forged, dict(reversed(forged.items())), {"/p/0": "/srv/a"}):
+        assert judged(found, "t", value).verdict is DENY
+    named = cedar(
+        '@id("a") permit (principal, action, resource) when { context.args.hasTag("/~1p~10") && context.args.hasTag("/") };'
+    )
+    assert judged(named, "t", {"/p/0": 1, "": 2}).verdict is ALLOW
+
+
+@pytest.mark.parametrize(
+    ("path", "verdict"),
+    [("/srv/a", ALLOW), ("/srv/link/a", DENY), ("/srv/x/../a", DENY), ("/etc/back", ALLOW), ("/srv\n/a", DENY),
+     ("/srv/" + "d/" * 3000, DENY)],
+)  # fmt: skip
+def test_a_path_is_where_it_leads(path: str, verdict: Verdict) -> None:
+    leads = {"/srv/link/a": "/etc/a", "/srv/x/../a": "/srv/elsewhere/a", "/etc/back": "/srv/back"}
+    around = Surroundings(cwd="/srv", resolve=lambda text: leads.get(text, text))
+    within = 'context.paths.hasTag("p") && context.paths.getTag("p") in Mcpguard::Path::"/srv"'
+    found = cedar(f'@id("a") permit (principal, action, resource) when {{ {within} }};', around=around)
+    assert judged(found, "t", {"p": path}).verdict is verdict
+
+
 # --- explained ----------------------------------------------------------------------------------------------
 
 
@@ -333,6 +375,11 @@ def test_an_explanation_names_the_policies() -> None:
         "rule ask would match if its conditions held"
     ]
     assert near.explain("tasks/get", at[0]).decision.silent
+    early = '@id("early") permit (principal, action, resource) unless { context.hour > 3 };'
+    other = cedar(
+        f'{early} @id("x") permit (principal, action, resource) when {{ resource.name == "x" && context.hour > 3 }};'
+    )
+    assert [rule.id for rule in other.explain("t").matching] == ["early"], "only what may speak of it"
 
 
 # --- properties ---------------------------------------------------------------------------------------------
