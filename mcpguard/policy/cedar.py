@@ -8,8 +8,9 @@ Rule 3: a name alone decides where no policy that may speak of it looks at the c
 (`Decision.depends`) `tool` and `method` say the most that a request can become.
 Rule 4: what is decided by a name or by an equal context is remembered, at most `limits.SNAPSHOT_PLANS` of each.
 
-Cost: a name that decides alone is one dictionary look-up; a request is 170 to 300 us, since it goes to Cedar as JSON
-and back (timeit, CPython 3.11, cedarpy 4.12.2; `tests/policy/test_cedar_bench.py`).
+Cost: a name that decides alone is two dictionary look-ups, 0.4 us; a request is 0.3 to 0.4 ms, since it goes to Cedar
+as JSON and back, and 3 us for each policy besides; the first sight of a name 0.5 ms (CPython 3.11, cedarpy 4.12.2,
+`tests/policy/test_cedar_bench.py`). A request with 1,000 paths is 50 ms, one with 8 MiB of text 0.4 s.
 
 Not here: rates, concurrency, budgets, bounds of results, `answers`: Cedar has no words for them.
 """

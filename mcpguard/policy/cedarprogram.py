@@ -3,7 +3,7 @@
 Rule 1: an error in the diagnostics is no answer. Cedar skips a policy that fails, a forbid included, and may allow.
 Rule 2: which policies may speak of a name is asked of Cedar itself, with policies that say less (`_weakened`): what
 turns on the context is taken out of their conditions, and all of them permit, so that the answer names each.
-Whatever may hold of some request is among them.
+Whatever may hold of some request is among them. What is not can hold of none, and may fail unseen.
 
 Decided:
     *No partial evaluation*, which the library calls experimental and forbids as a final answer; rejected:
