@@ -178,7 +178,7 @@ class _Policies:
         if not isinstance(ident, str) or not is_name(ident):
             shown = "nothing" if ident is None else found(ident)
             raise self._fault(line, f"expected an @id of {ID_WORDS}, found {shown}", _EXAMPLE)
-        for name in ("durable", "recheck"):
+        for name in ("ask", "durable", "recheck"):
             if said.get(name):
                 raise self._fault(line, f"expected @{name} without a value, found {found(said[name])}")
         permits, asks = body["effect"] == "permit", "ask" in said

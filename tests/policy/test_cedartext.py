@@ -39,6 +39,7 @@ WRONG = [
     (f'@id("b") @confirm("presence") {ANY};', 6, "beside @ask"),
     (f'@id("b") @ask @confirm("smile") {ANY};', 6, "beside @ask"),
     (f'@id("b") @durable("yes") {ANY};', 6, "without a value"),
+    (f'@id("b") @ask("nobody") {ANY};', 6, "without a value"),
     ("// nothing", 0, "found none"),
 ]
 
@@ -91,7 +92,7 @@ def test_what_is_at_the_bounds_is_read() -> None:
 
 def test_a_policy_in_values() -> None:
     rules = ruleset(
-        f'@id("a") @ask("why") @confirm("presence") @durable @recheck @description("x") {ANY};\n{PERMIT}'
+        f'@id("a") @ask @confirm("presence") @durable @recheck @description("x") {ANY};\n{PERMIT}'
     ).rules
     assert [(one.id, one.effect, one.line) for one in rules] == [
         ("a", Verdict.ASK, 6),
