@@ -128,6 +128,18 @@ ROLES: Final = 1024
 """Roles in one policy."""
 LABEL_RULES: Final = 4096
 """`[[label]]` tables in one policy."""
+CEDAR_CHARS: Final = 1 * MIB
+"""Longest Cedar policies in one file, characters."""
+CEDAR_POLICIES: Final = 1000
+"""Cedar policies in one file: Cedar looks at each of them for each request."""
+CEDAR_BRACKETS: Final = 32
+"""Deepest brackets of one Cedar policy; its parser ends the process at 1,000 (cedarpy 4.12.2, 8 MiB of stack)."""
+CEDAR_NESTING: Final = 256
+"""Operators of one Cedar policy, which nest in each other at worst: Python reads 500 levels of JSON."""
+CEDAR_VALUES: Final = 1024
+"""Values in the arguments of a request that a Cedar policy looks at; a request with more is denied."""
+CEDAR_STEPS: Final = 4096
+"""Folders and domains that the paths and hosts of one request are in, all together; likewise."""
 SNAPSHOT_NAMES: Final = 4096
 """Names whose decision a snapshot remembers; server-chosen, so bounded."""
 TARGET_CHARS: Final = 256

@@ -23,6 +23,7 @@ from mcpguard.errors import ConfigError, GuardError
 from mcpguard.model import JsonObject, visible
 from mcpguard.policy.changes import describe
 from mcpguard.policy.document import digest, parse
+from mcpguard.policy.rules import CEDAR
 from mcpguard.system import paths
 from mcpguard.system.policystore import PolicyStore
 
@@ -69,6 +70,9 @@ def addition(ticket: JsonObject) -> Addition:
     if current is None:
         raise ConfigError("no policy is applied", file="policy", hint="mcpguard policy apply FILE")
     applied, ruleset = current
+    if ruleset.engine == CEDAR:
+        message = 'no rule can be added where engine = "cedar" decides; its policies are yours to write'
+        raise ConfigError(message, file=applied.source, key="engine", hint="approve without --always")
     rule = rule_for(ticket, {rule.id for rule in ruleset.rules})
     file = Path(applied.source)
     try:

@@ -24,10 +24,11 @@ from mcpguard.cli.trying import test
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.model import JsonObject, Verdict
 from mcpguard.policy.builtin import OBSERVE_RULES
+from mcpguard.policy.cedarschema import SCHEMA
 from mcpguard.policy.changes import describe
 from mcpguard.policy.document import digest, parse
 from mcpguard.policy.lint import Notice, notices
-from mcpguard.policy.rules import Rule, RuleSet
+from mcpguard.policy.rules import CEDAR, Rule, RuleSet
 from mcpguard.policy.words import members, sentence, settings, unpinned_word
 from mcpguard.policy.words import place as place_of
 from mcpguard.system.policystore import Applied, PolicyStore
@@ -82,6 +83,12 @@ def apply(file: str, dry_run: bool) -> None:
             say("running connections get it at their next message")
         else:
             say("no daemon is running; it is in force when one starts")
+
+
+@policy.command("cedar-schema")
+def cedar_schema() -> None:
+    """Print the schema of policies with engine = "cedar", for Cedar's own tools."""
+    click.echo(SCHEMA, nl=False)
 
 
 @policy.command()
@@ -153,6 +160,7 @@ def _summary(ruleset: RuleSet) -> JsonObject:
     return {
         "file": ruleset.file,
         "policy": ruleset.digest,
+        "engine": ruleset.engine,
         "mode": ruleset.mode.value,
         "text": "neutralise" if ruleset.neutralise else "as-is",
         "unpinned": unpinned_word(ruleset),
@@ -176,6 +184,8 @@ def _notice(one: Notice) -> JsonObject:
 
 def _in_words(ruleset: RuleSet) -> str:
     count = len(ruleset.rules)
+    if ruleset.engine == CEDAR:
+        return f"{ruleset.mode.value}, {count} Cedar polic{'y' if count == 1 else 'ies'}"
     return f"{ruleset.mode.value}, {count} rule{'' if count == 1 else 's'}"
 
 

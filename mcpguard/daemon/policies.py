@@ -7,6 +7,7 @@ server's manifest says of its tools. A policy that is applied is compiled anew f
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -17,11 +18,14 @@ from mcpguard.model import Caller, ToolFacts
 from mcpguard.policy.builtin import OBSERVE_RULES, observe_snapshot
 from mcpguard.policy.circumstances import Surroundings
 from mcpguard.policy.decider import Decider
+from mcpguard.policy.engine import compile_policy
 from mcpguard.policy.narrowed import narrow
 from mcpguard.policy.rules import RuleSet
-from mcpguard.policy.snapshot import compile_snapshot
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.realpath import resolve
+
+_SESSION: Final = '"session"'
+"""How the session stands in a Cedar policy, as `rules.Rule` has it."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -66,7 +70,10 @@ class Policies:
     @property
     def asks_of_logins(self) -> bool:
         """Whether some rule depends on the state of login sessions."""
-        return any(rule.when is not None and rule.when.session for rule in self.rules.rules)
+        return any(
+            (rule.when is not None and rule.when.session) or _SESSION in rule.cedar
+            for rule in self.rules.rules
+        )
 
     def apply(self, data: bytes, source: str) -> RuleSet:
         """Put another policy in force.
@@ -81,7 +88,7 @@ class Policies:
         """The policy of one connection."""
         if self._rules is None:
             return observe_snapshot(standing.server)
-        decider: Decider = compile_snapshot(
+        decider: Decider = compile_policy(
             self._rules, standing.server, standing.caller, standing.surroundings
         )
         for project in standing.projects:

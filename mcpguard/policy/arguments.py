@@ -140,6 +140,15 @@ def compile_argument(argument: Argument, surroundings: Surroundings) -> Test:
     return Test(argument, surroundings)
 
 
+def led_to(value: Json, surroundings: Surroundings) -> str | None:
+    """Where a path leads; None if that cannot be told, or if `..` in it may lead to two places."""
+    spellings = _Places((), surroundings).spellings(value)
+    if spellings is None:
+        return None
+    resolved, lexical = spellings
+    return None if resolved != lexical and ".." in value.split("/") else resolved
+
+
 # --- where in the arguments --------------------------------------------------------------------------------
 
 

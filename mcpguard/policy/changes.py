@@ -44,7 +44,7 @@ def describe(old: RuleSet, new: RuleSet) -> list[str]:
 def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
     """What else holds for all hosts."""
     lines = []
-    for key, words in (("zone", "zone"), ("schemas", "schemas")):
+    for key, words in (("zone", "zone"), ("schemas", "schemas"), ("engine", "engine")):
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             lines.append(f"{words}: {_setting(before)} -> {_setting(after)}")

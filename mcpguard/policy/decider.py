@@ -1,4 +1,4 @@
-"""What a policy answers to the gate: its rules, or these narrowed by a project's file."""
+"""What every engine of policy answers: rules of ours, Cedar, and either of them narrowed by a project's file."""
 
 from __future__ import annotations
 

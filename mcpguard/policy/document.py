@@ -26,11 +26,12 @@ from typing import Final, TypeVar
 from mcpguard import limits
 from mcpguard.errors import ConfigError
 from mcpguard.model import Json, JsonObject, Mode, Verdict
+from mcpguard.policy.cedartext import policies
 from mcpguard.policy.lines import DEPTH, Path, scan
 from mcpguard.policy.reading import Reader, found, is_name
 from mcpguard.policy.roles import cycle, flattened
 from mcpguard.policy.rulekeys import RuleReader
-from mcpguard.policy.rules import ALLOW_SAME_OWNER, ASK, Approving, RuleSet
+from mcpguard.policy.rules import ALLOW_SAME_OWNER, ASK, CEDAR, TOML, Approving, Rule, RuleSet
 
 Choice = TypeVar("Choice")
 
@@ -40,7 +41,7 @@ VERSION: Final = 1
 """The version of the file format that is read here."""
 
 KEYS: Final = (
-    "version", "mode", "text", "rule", "unpinned", "on_update", "recheck", "zone", "schemas",
+    "version", "mode", "text", "rule", "unpinned", "on_update", "recheck", "zone", "schemas", "engine", "cedar",
     "roles", "approvals", "label",
 )  # fmt: skip
 _PROJECT_KEYS: Final = ("version", "rule", "roles", "label", "zone")
@@ -52,6 +53,7 @@ _MODES: Final = {"enforce": Mode.ENFORCE, "observe": Mode.OBSERVE}
 _TEXTS: Final = {"neutralise": True, "as-is": False}
 _UNPINNED: Final = {"refuse": False, "allow": True}
 _SCHEMAS: Final = {"check": True, "ignore": False}
+_ENGINES: Final = {word: word for word in (TOML, CEDAR)}
 _ON_UPDATE: Final = {word: word for word in (ASK, ALLOW_SAME_OWNER)}
 _PRESENCE: Final = {word: word for word in ("polkit", "fido2", "passphrase")}
 _FINAL: Final = {word: word for word in FINAL_KEYS}
@@ -161,13 +163,17 @@ class _Document(Reader):
         roles = self.optional(document, (), "roles", self._roles, none)
         rules = RuleReader(self.file, self._source, roles)
         mode = self._mode(document)
+        engine = self._word(document, "engine", _ENGINES, default=TOML)
+        self._one_engine(document, engine)
         lines = {path[1]: line for path, line in places.items() if len(path) > 1 and isinstance(path[1], int)}
         ruleset = RuleSet(
             file=self.file,
             digest=name,
             mode=mode,
             neutralise=self._word(document, "text", _TEXTS, default=mode is Mode.ENFORCE),
-            rules=rules.rules(document.get("rule", []), lines),
+            rules=self._cedar(document, places)
+            if engine == CEDAR
+            else rules.rules(document.get("rule", []), lines),
             unpinned=self._word(document, "unpinned", _UNPINNED, default=False),
             on_update=self._word(document, "on_update", _ON_UPDATE, default=ASK),
             recheck=self.optional(document, (), "recheck", self.duration, 0.0),
@@ -178,6 +184,7 @@ class _Document(Reader):
             schemas=self._word(document, "schemas", _SCHEMAS, default=mode is Mode.ENFORCE),
             final=self.optional(document, (), "final", self._final, ()),
             given={key: places.get((key,), 0) for key in document},
+            engine=engine,
         )
         if "mode" not in self._keys:
             self._narrows(ruleset)
@@ -252,3 +259,28 @@ class _Document(Reader):
         return tuple(
             dict.fromkeys(self.word(item, (*path, index), _FINAL) for index, item in enumerate(items))
         )
+
+    def _one_engine(self, document: JsonObject, engine: str) -> None:
+        if engine != CEDAR:
+            if "cedar" in document:
+                raise self.fault(("cedar",), 'expected engine = "cedar" beside it')
+            return
+        if "rule" in document:
+            raise self.fault(("rule",), 'expected no rules beside engine = "cedar", which decides by its own')
+        if "cedar" not in document:
+            raise self.missing((), "cedar", "Cedar policies")
+
+    def _cedar(self, document: JsonObject, places: Mapping[Path, int]) -> tuple[Rule, ...]:
+        text = self.text(document["cedar"], ("cedar",), "Cedar policies", limits.CEDAR_CHARS)
+        first = places.get(("cedar",), 0)
+        source = self._source.replace("\r\n", "\n")
+        begins = -1
+        if first:
+            key = sum(len(line) + 1 for line in source.split("\n")[: first - 1])
+            begins = source.find(text, key)
+
+        def line_of(offset: int) -> int:
+            """Where a text with escapes in it has its lines is not known: then it is the line of the key."""
+            return first if begins < 0 else source.count("\n", 0, begins + offset) + 1
+
+        return policies(text, self.file, line_of)

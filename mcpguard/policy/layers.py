@@ -5,6 +5,7 @@ Rule 2: a key that only one of them sets is as that one says; a key that both se
 `final`: then setting it otherwise is an error, and nothing is in force.
 Rule 3: a name means one thing: no rule and no role may be in both. So no rule of a user `answers` one of the system.
 Rule 4: each rule keeps the time zone of its file.
+Rule 5: Cedar policies are never put together with another file: deny, ask and allow of two engines do not add up.
 
 Not here: where the files are (`system.policystore`, `system.systempolicy`), the file of a project (`narrowed`).
 
@@ -22,7 +23,7 @@ import msgspec
 
 from mcpguard.errors import ConfigError
 from mcpguard.model import Verdict
-from mcpguard.policy.rules import Rule, RuleSet, When
+from mcpguard.policy.rules import CEDAR, Rule, RuleSet, When
 
 _FIELDS: Final = {
     "mode": "mode",
@@ -64,6 +65,8 @@ def merge(system: RuleSet | None, user: RuleSet | None) -> RuleSet | None:
 
 
 def _refuse_contradictions(system: RuleSet, user: RuleSet) -> None:
+    if CEDAR in (system.engine, user.engine):
+        raise _fault(user, "engine", f"one engine decides, and {system.file} is a policy, too")
     for key in system.final:
         if key in _FIELDS and key in user.given and _value(system, key) != _value(user, key):
             raise _fault(user, key, f"{key} is final in {system.file}, which says otherwise")

@@ -15,7 +15,7 @@ import msgspec
 
 from mcpguard.model import Verdict
 from mcpguard.policy.match import Pattern
-from mcpguard.policy.rules import ANYBODY, Rule, RuleSet
+from mcpguard.policy.rules import ANYBODY, CEDAR, Rule, RuleSet
 from mcpguard.policy.words import place
 
 _KINDS: Final = ("tools", "methods", "resources", "prompts", "completions", "extensions")
@@ -41,7 +41,9 @@ class Notice(msgspec.Struct, frozen=True):
 
 def notices(ruleset: RuleSet) -> list[Notice]:
     """All of them, in the order of the rules."""
-    found = []
+    found: list[Notice] = []
+    if ruleset.engine == CEDAR:
+        return found  # what Cedar policies speak of is not looked at here; Cedar's own tools analyse them
     for rule in ruleset.rules:
         where = place(rule, ruleset.file)
         found += [Notice(rule.id, where, words) for words in _alone(rule, ruleset)]

@@ -6,7 +6,7 @@ policy, and by those that the log has.
 Rule: what the log does not have is not guessed. Where a rule turns on an argument of which the log has no folder or
 host, on the login session, or on what is above a host, the answer is `None`: it depends.
 
-Not here: rates, budgets and what runs at once; pinned schemas; how records are read.
+Not here: Cedar policies; rates, budgets and what runs at once; pinned schemas; how records are read.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Final
 
 import msgspec
 
+from mcpguard.errors import ConfigError
 from mcpguard.model import Caller, Decision, Json, JsonObject, Verdict
 from mcpguard.policy.circumstances import Circumstances, Surroundings
 from mcpguard.policy.evidence import in_roles
-from mcpguard.policy.rules import GROUP, ROLE, Argument, Rule, RuleSet, When
+from mcpguard.policy.rules import CEDAR, GROUP, ROLE, Argument, Rule, RuleSet, When
 from mcpguard.policy.snapshot import Snapshot, compile_snapshot
 from mcpguard.policy.trials import Trial, World
 
@@ -83,9 +84,15 @@ class Replay:
     Attributes:
         same: How many requests would be decided as they were.
         changes: The others, put together by server, name and decision.
+
+    Raises:
+        ConfigError: Cedar decides.
     """
 
     def __init__(self, ruleset: RuleSet, world: World) -> None:
+        if ruleset.engine == CEDAR:
+            message = "what was cannot be asked of Cedar, which does not say what it would have to know"
+            raise ConfigError(message, file=ruleset.file, key="engine", hint="use mcpguard policy test")
         self._ruleset = ruleset
         self._world = world
         self._snapshots: dict[tuple[str, object], Snapshot] = {}

@@ -60,6 +60,10 @@ that the file has the same owner as before."""
 PER: Final = ("principal", "server", "tool")
 """What a meter can count apart."""
 
+TOML: Final = "toml"
+CEDAR: Final = "cedar"
+"""What decides: rules of this language, or Cedar policies."""
+
 PRESENCE: Final = "presence"
 """What `confirm` of a rule that asks can demand of whoever answers."""
 
@@ -176,6 +180,7 @@ class Rule(msgspec.Struct, frozen=True):
         result_bytes: Longest result that may pass; 0 for no bound of its own.
         confirm: `PRESENCE`, or nothing. On rules that ask.
         answers: Ids of rules that ask and need not, where this rule allows: an approval for good.
+        cedar: A Cedar policy as Cedar's JSON, if it is one; then nothing of the above says what it speaks of.
     """
 
     id: str
@@ -207,6 +212,7 @@ class Rule(msgspec.Struct, frozen=True):
     result_bytes: int = 0
     confirm: str = ""
     answers: tuple[str, ...] = ()
+    cedar: str = ""
 
     def same_as(self, other: Rule) -> bool:
         """Whether both say the same, wherever they stand."""
@@ -272,6 +278,7 @@ class RuleSet(msgspec.Struct, frozen=True):
         final: Keys at the top of a system policy that a user's policy may not set otherwise; `rule` among them
             means that rules of a user only narrow.
         given: Keys at the top that the file sets, and on which line.
+        engine: `TOML`, or `CEDAR`: then the rules are Cedar policies (`cedartext`).
     """
 
     file: str
@@ -289,3 +296,4 @@ class RuleSet(msgspec.Struct, frozen=True):
     schemas: bool = True
     final: tuple[str, ...] = ()
     given: dict[str, int] = {}
+    engine: str = TOML

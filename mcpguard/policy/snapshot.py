@@ -37,9 +37,10 @@ from mcpguard.policy.conditions import Condition, Facts, compile_when
 from mcpguard.policy.elicited import Elicited
 from mcpguard.policy.evidence import in_roles, is_meant, refusal, shortfall
 from mcpguard.policy.explanation import Asked, Explanation, Missed, explain, would
-from mcpguard.policy.index import CALL, ELICITATION, PROMPT, TARGETED, Index, Names
+from mcpguard.policy.index import CALL, ELICITATION, PROMPT, TARGETED, Index
 from mcpguard.policy.match import Pattern
-from mcpguard.policy.rules import GATED_METHODS, Argument, Labelled, Rule, RuleSet
+from mcpguard.policy.rules import GATED_METHODS, Argument, Rule, RuleSet
+from mcpguard.policy.stated import Stated
 
 _NOBODY: Final = Caller()
 _NOWHERE: Final = Surroundings()
@@ -278,7 +279,7 @@ def snapshot_with(
 class _Builder:
     """Makes plans of rules: knows the caller, where the connection runs, and what is said of tools."""
 
-    __slots__ = ("_caller", "_file", "_labels", "_server", "_surroundings", "_tests", "_zone")
+    __slots__ = ("_caller", "_file", "_server", "_stated", "_surroundings", "_tests", "_zone")
 
     def __init__(self, ruleset: RuleSet, server: str, caller: Caller, surroundings: Surroundings) -> None:
         self._caller = caller
@@ -287,18 +288,14 @@ class _Builder:
         self._surroundings = surroundings
         self._zone = ruleset.zone
         self._tests: dict[str, tuple[Held, ...]] = {}
-        self._labels: Names[Labelled] = Names()
-        for labelled in ruleset.labels:
-            if any(pattern.matches(server) for pattern in labelled.server):
-                for pattern in labelled.tools:
-                    self._labels.add(pattern, labelled)
+        self._stated = Stated(ruleset.labels, server, surroundings)
 
     def plan(self, cases: Iterable[Case], default: Decision, method: str) -> Plan:
         return Plan(cases, default, self._file, _SUBJECTS.get(method, _nothing))
 
     def cases(self, rules: Iterable[Rule], method: str, target: str) -> tuple[list[Case], list[Missed]]:
         """The rules as cases of one name, and those that never hold of it."""
-        facts = self._facts(target) if method == CALL else Facts(is_tool=False)
+        facts = self._stated.of(target) if method == CALL else Facts(is_tool=False)
         cases, never = [], []
         for rule in rules:
             condition = self._condition(rule, facts)
@@ -325,7 +322,7 @@ class _Builder:
 
     def labelled(self, default: Decision, name: str) -> Decision:
         """The default for a tool, with its labels."""
-        facts = self._facts(name)
+        facts = self._stated.of(name)
         if not facts.reads and not facts.sends:
             return default
         return msgspec.structs.replace(default, reads=facts.reads, sends=facts.sends)
@@ -336,13 +333,6 @@ class _Builder:
     def nearest(self, missed: Iterable[Rule]) -> str:
         rule = min(missed, key=lambda rule: (not is_meant(rule, self._caller), rule.line, rule.id))
         return shortfall(rule, self._caller)
-
-    def _facts(self, name: str) -> Facts:
-        stated = self._surroundings.tools.get(name)
-        labels = list(self._labels.of(name))
-        reads = {*(stated.reads if stated else ()), *(label for one in labels for label in one.reads)}
-        sends = {*(stated.sends if stated else ()), *(label for one in labels for label in one.sends)}
-        return Facts(stated=stated, reads=tuple(sorted(reads)), sends=tuple(sorted(sends)))
 
     def _refusal(self, rule: Rule) -> str:
         return refusal(rule, self._caller) if rule.effect is Verdict.ASK else ""

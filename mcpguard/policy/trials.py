@@ -17,13 +17,15 @@ import msgspec
 from mcpguard import limits
 from mcpguard.errors import ConfigError
 from mcpguard.model import Caller, Grade, Json, JsonObject, ToolFacts, Verdict
+from mcpguard.policy.cedar import CedarPolicy
 from mcpguard.policy.circumstances import Circumstances, Surroundings, unresolved
+from mcpguard.policy.engine import compile_policy
 from mcpguard.policy.explanation import Asked, Explanation
 from mcpguard.policy.lines import Path
 from mcpguard.policy.narrowed import Narrowed, narrow
 from mcpguard.policy.reading import Reader, found, is_name
 from mcpguard.policy.rules import ANYBODY, GATED_METHODS, HOST, RuleSet
-from mcpguard.policy.snapshot import Snapshot, compile_snapshot
+from mcpguard.policy.snapshot import Snapshot
 
 _SECOND: Final = 1_000_000_000
 _PROMPT: Final = "prompts/get"
@@ -117,7 +119,7 @@ def explained(ruleset: RuleSet, trial: Trial, world: World, *, whatever: bool = 
         home=world.home, cwd=trial.cwd, resolve=world.resolve, tools=world.tools.get(trial.server, {})
     )
     name, asked = trial.tool or trial.method, None if whatever else _asked(trial)
-    decider: Snapshot | Narrowed = compile_snapshot(ruleset, trial.server, trial.caller, around)
+    decider: Snapshot | CedarPolicy | Narrowed = compile_policy(ruleset, trial.server, trial.caller, around)
     answer = decider.explain(name, asked)
     for project in world.projects(trial.cwd):
         decider = narrow(decider, project, trial.caller, around, ruleset.labels)

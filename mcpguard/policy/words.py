@@ -56,7 +56,7 @@ def members(rule: Rule) -> JsonObject:
 
 
 def sentence(rule: Rule, file: str) -> str:
-    """A rule on one line, with the place where it stands."""
+    """A rule on one line, with the place where it stands; of a Cedar policy what it says is to be read there."""
     parts = [f"{effect_word(rule):<5} {rule.id}"]
     if rule.who != (ANYBODY,):
         parts.append(f"who {', '.join(rule.who)}")
@@ -65,6 +65,8 @@ def sentence(rule: Rule, file: str) -> str:
             parts.append(f"{word} {', '.join(_texts(patterns))}")
     flags = ["durable"] if rule.durable else []
     for key, value in _conditional(rule).items():
+        if key == "cedar":
+            continue
         if value is True:
             flags.append(key)
         else:
@@ -134,6 +136,8 @@ def _conditional(rule: Rule) -> JsonObject:
         said["answers"] = list(rule.answers)
     if rule.recheck:
         said["recheck"] = True
+    if rule.cedar:
+        said["cedar"] = msgspec.json.decode(rule.cedar)
     return said
 
 

@@ -71,6 +71,13 @@ FINALS = [
     ('final = ["rule"]\n', rule("a", "x", "allow"), TOP, 3, "rules are final"),
     ("", '[roles]\nstaff = ["uid:1"]\n', TOP, 3, "the role 'staff'"),
     ("", rule("no-x", "y", "deny"), TOP, 3, "is called 'no-x' already"),
+    (
+        "",
+        "engine = 'cedar'\ncedar = '@id(\"a\") permit(principal,action,resource);'\n",
+        TOP,
+        3,
+        "one engine decides",
+    ),
 ]
 
 
