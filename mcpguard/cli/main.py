@@ -20,6 +20,7 @@ EXPIRED: Final = 124
 
 VERBS: Final = {
     "init": "put every server of every host behind mcpguard, watching only",
+    "doctor": "is everything as it should be, and what to do where it is not",
     "scan": "every server in every host, guarded or not, and what to look at",
     "run": "start an MCP server behind mcpguard (what hosts call)",
     "demo": "see it work: a real server, a real client, a dozen lines",
