@@ -7,12 +7,13 @@ A check asks and never changes; what can be mended without asking a person is a 
 from __future__ import annotations
 
 import enum
+import functools
 import os
 import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -114,10 +115,9 @@ def directories() -> Iterator[Finding]:
                 "owner", f"{path} belongs to uid {info.st_uid}", f"remove it, or: chown {os.geteuid()} {path}"
             )
         elif stat.S_IMODE(info.st_mode) & 0o077:
-            yield bad(
-                "owner", f"{path} is open to others (mode {stat.S_IMODE(info.st_mode):04o})", f"chmod 700 {path}",
-                lambda path=path: path.chmod(0o700),
-            )  # fmt: skip
+            mode = f"{stat.S_IMODE(info.st_mode):04o}"
+            mend = functools.partial(path.chmod, 0o700)
+            yield bad("owner", f"{path} is open to others (mode {mode})", f"chmod 700 {path}", mend)
         else:
             yield ok("owner", f"{path} is yours alone")
 
@@ -156,7 +156,7 @@ def clock() -> Iterator[Finding]:
             "clock", f"the log has a record from {ahead:.0f} seconds ahead of the clock", "set the clock"
         )
     else:
-        yield ok("clock", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, after the newest record")
+        yield ok("clock", f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC, after the newest record")
 
 
 def policy() -> Iterator[Finding]:

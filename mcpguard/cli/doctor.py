@@ -14,6 +14,7 @@ from mcpguard.cli.checks import CHECKS, Finding, Level
 from mcpguard.cli.main import DRIFT
 from mcpguard.cli.terminal import print_json, say
 from mcpguard.errors import GuardError
+from mcpguard.model import JsonObject
 
 _MARKS: Final = {Level.OK: "ok", Level.NOTE: "note", Level.BAD: "BAD"}
 
@@ -30,21 +31,7 @@ def doctor(*, fix: bool, as_json: bool) -> None:
     mended = [finding for finding in found if fix and _mended(finding)]
     left = [finding for finding in found if finding.level is Level.BAD and finding not in mended]
     if as_json:
-        print_json(
-            {
-                "ok": not left,
-                "findings": [
-                    {
-                        "check": one.check,
-                        "level": one.level.value,
-                        "words": one.words,
-                        "fix": one.fix,
-                        "mended": one in mended,
-                    }
-                    for one in found
-                ],
-            }  # fmt: skip
-        )
+        print_json({"ok": not left, "findings": [_told(one, mended=one in mended) for one in found]})
     else:
         for number, finding in enumerate(found, 1):
             say(f"{number:>3} {_MARKS[finding.level]:<4}  {finding.check}: {finding.words}")
@@ -55,6 +42,16 @@ def doctor(*, fix: bool, as_json: bool) -> None:
         say(_conclusion(len(left), len(mended)))
     if left:
         sys.exit(DRIFT)
+
+
+def _told(finding: Finding, *, mended: bool) -> JsonObject:
+    return {
+        "check": finding.check,
+        "level": finding.level.value,
+        "words": finding.words,
+        "fix": finding.fix,
+        "mended": mended,
+    }
 
 
 def _examined() -> list[Finding]:

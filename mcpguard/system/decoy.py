@@ -1,7 +1,7 @@
 """Do the sockets of a daemon refuse who they should refuse? Asked by a child of ours with the wrong identity.
 
-Each decoy does what an impostor would do and gets the daemon's own answer. What this system does not let us try is said,
-and counts as nothing: it is no proof of a refusal.
+Each decoy does what an impostor would do and gets the daemon's own answer. What this system does not let us try is
+said, and counts as nothing: it is no proof of a refusal.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import ctypes
 import enum
 import json
 import os
+import select
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,7 @@ from mcpguard import __version__
 _CLONE_NEWUSER: Final = 0x10000000
 _NOBODY: Final = 65534
 _SECONDS: Final = 5.0
+_AT_ONCE: Final = 0.2
 _ADMIN: Final = b'{"verb":"status"}\n'
 
 
@@ -114,7 +117,8 @@ def _other_user() -> None:
 def _ask(path: Path, line: bytes) -> tuple[Result, str]:
     """One request on the socket of people."""
     with _connected(path) as sock:
-        sock.sendall(line)
+        if not select.select([sock], [], [], _AT_ONCE)[0]:  # who is refused for who it is, is told at once
+            sock.sendall(line)
         said = _all(sock)
     try:
         reply = json.loads(said)
@@ -146,7 +150,7 @@ def _replay(path: Path) -> tuple[Result, str]:
         body = b"\0".join(head)
         ends = socket.socketpair()
         try:
-            rights = b"".join(end.fileno().to_bytes(4, "little") for end in (ends[0], ends[0], ends[0]))
+            rights = b"".join(end.fileno().to_bytes(4, sys.byteorder) for end in (ends[0], ends[0], ends[0]))
             sock.sendmsg(
                 [len(body).to_bytes(4, "big") + body], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
             )
