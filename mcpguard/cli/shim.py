@@ -28,6 +28,7 @@ from mcpguard.system.rundir import MAX_SOCKET_PATH, runtime_directory
 
 USAGE = """\
 Usage: mcpguard run [--name NAME] -- COMMAND [ARGUMENT...]
+       mcpguard run NAME
        mcpguard run [--name NAME] --connect SOCKET
 
 Start an MCP server behind mcpguard, in place of its command in an agent host's configuration.
