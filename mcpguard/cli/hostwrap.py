@@ -19,11 +19,12 @@ from mcpguard.cli.terminal import confirm, errors_told, print_json, say, tell
 from mcpguard.cli.wrapplan import Fault, Plan, carry_out, diff, to_unwrap, to_wrap
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.hosts.entries import Dialect
-from mcpguard.hosts.places import PLACES, Place, Scope, of_hosts, titles
+from mcpguard.hosts.places import Place, Scope
 from mcpguard.identity.statement import format_time
 from mcpguard.model import JsonObject
 from mcpguard.system import paths
 from mcpguard.system.hostfiles import HostFile, look, present
+from mcpguard.system.ownhosts import places, titles
 from mcpguard.system.program import stable_program
 from mcpguard.system.wrapstore import WrapStore
 
@@ -159,15 +160,18 @@ def files(hosts: tuple[str, ...], project: str | None) -> list[HostFile]:
             raise ConfigError("no such file", file=path)
     if named or not hosts:
         if project is not None:
-            found += present(of_hosts(tuple(named), Scope.PROJECT), Path(project).resolve())
+            found += present(places(tuple(named), Scope.PROJECT), Path(project).resolve())
         else:
-            found += present(of_hosts(tuple(named)))
+            found += present(places(tuple(named)))
     return found
 
 
 def _anywhere(path: Path) -> list[HostFile]:
     """A file by its path alone: of a host that is known, or by its ending."""
-    known = next((one for one in present(PLACES, path.parent) if one.path == path), None)
+    known = next(
+        (one for one in present([*places(), *places(scope=Scope.PROJECT)], path.parent) if one.path == path),
+        None,
+    )
     if known is not None:
         return [known]
     dialect = _ENDINGS.get(path.suffix, Dialect.JSONC)

@@ -16,12 +16,10 @@ README = ROOT / "README.md"
 BLOCK = re.compile(r"(?<=<!-- help -->\n```\n).*?(?=```\n<!-- /help -->)", re.DOTALL)
 
 
-def help_text(
-    command: click.Command = cli, name: str = "mcpguard", parent: click.Context | None = None
-) -> str:
-    """What `--help` prints, at 100 columns."""
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=100, terminal_width=100)
-    return command.get_help(context) + "\n"
+def context_of(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    """A context as a call on a terminal of 100 columns has it."""
+    settings = {**cli.context_settings, "max_content_width": 100, "terminal_width": 100}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 def escaped(text: str) -> str:
@@ -37,7 +35,7 @@ def verbs(group: click.Group, context: click.Context) -> Iterator[tuple[str, cli
             continue
         command = group.get_command(context, name)
         assert command is not None
-        inner = click.Context(command, info_name=name, parent=context)
+        inner = context_of(command, name, context)
         yield inner.command_path, command, inner
         if isinstance(command, click.Group):
             yield from verbs(command, inner)
@@ -58,11 +56,10 @@ def page() -> str:
         escaped(USAGE.strip()),
         ".fi",
     ]
-    context = click.Context(cli, info_name="mcpguard")
-    for path, command, inner in verbs(cli, context):
+    for path, command, inner in verbs(cli, context_of(cli, "mcpguard")):
         parts += [
             f".SS {path}\n.nf",
-            escaped(help_text(command, inner.info_name or "", inner.parent).strip()),
+            escaped(command.get_help(inner).strip()),
             ".fi",
         ]
     parts += [".SH EXIT STATUS\n.nf", escaped(EXIT_CODES.strip()), ".fi", ".SH SEE ALSO"]
@@ -73,7 +70,7 @@ def page() -> str:
 
 def readme() -> str:
     """README.md with the help as it is now."""
-    return BLOCK.sub(lambda _: help_text(), README.read_text())
+    return BLOCK.sub(lambda _: cli.get_help(context_of(cli, "mcpguard")) + "\n", README.read_text())
 
 
 if __name__ == "__main__":

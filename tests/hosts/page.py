@@ -15,7 +15,17 @@ vendor or source, or *recalled* by people who use it.
 
 Entries are told apart as they are: a command with arguments, a command that is an array, either of them inside `transport`. Remote
 servers, switched off ones and what nobody understands are reported; only commands are changed. A host that is not in the list is
-wrapped by the path of its file: `mcpguard host wrap /path/to/config.json`.
+wrapped by the path of its file, `mcpguard host wrap /path/to/config.json`, or written down in `~/.config/mcpguard/hosts.toml`:
+
+```toml
+[[host]]
+name    = "my-agent"                # as policy calls it
+title   = "My Agent"
+file    = "~/.my-agent/servers.json"
+format  = "json"                    # json | jsonc | toml | yaml
+servers = ["mcpServers"]            # the path to the object or list of servers; "*" is every member
+restart = true                      # whether it has to be started again to see a change
+```
 """
 
 
