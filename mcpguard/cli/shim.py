@@ -43,7 +43,7 @@ Exit codes: the server's own; 128+n if signal n ended it; 2 usage; 5 refused; 70
 
 REFUSED, FAILED, USAGE_ERROR, LOST = 5, 125, 2, 70
 _START_SECONDS = 15.0
-_ACTIVATION_SECONDS = 3.0
+_ACTIVATION_SECONDS = 1.5
 _ATTEMPTS = 3
 _TERM_SECONDS = 1.5
 _FIRST_SECONDS = 2.0
@@ -185,14 +185,15 @@ def connect() -> _socket.socket:
 
 def _served(path: str) -> _socket.socket | None:
     """As `_attempt`, where a service manager may hold the socket: our first connection has it start a daemon."""
-    until = time.monotonic() + _ACTIVATION_SECONDS
+    pause = 0.02
     while True:
         try:
             return _attempt(path)
         except Stranger:
-            if time.monotonic() > until:
+            if pause > _ACTIVATION_SECONDS:
                 raise
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause *= 2  # few connections: a stranger who never accepts would make the next one wait
 
 
 def _attempt(path: str) -> _socket.socket | None:
