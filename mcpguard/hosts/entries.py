@@ -8,13 +8,15 @@ is no command is told apart, and never edited: a remote server, and an entry tha
 from __future__ import annotations
 
 import enum
+import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from mcpguard.hosts import jsontree, tomltree, yamltree
-from mcpguard.hosts.tree import Kind, Paths, Tree, line_of
+from mcpguard.hosts.tree import Kind, Paths, Tree
 from mcpguard.model import Json, JsonObject
 
 _COMMANDS: Final = ("command", "cmd")
@@ -115,13 +117,14 @@ def entries(data: bytes, file: str, dialect: Dialect, paths: Paths) -> list[Entr
 
 def entries_of(tree: Tree, data: bytes, paths: Paths) -> list[Entry]:
     """The servers of a file that was read."""
+    ends = [end.start() for end in re.finditer(b"\n", data)]
     found: dict[tuple[str, ...], Entry] = {}
     for path in paths:
         for place, servers in tree.at(path):
             for name, one in _named(servers):
                 if (*path, name) in paths:
                     continue  # what holds servers is none
-                entry = _entry(data, name, (*place, name), one)
+                entry = _entry(bisect_left(ends, one.start) + 1, name, (*place, name), one)
                 if entry.path in found:
                     entry = Entry(
                         name, entry.path, entry.line, Form.UNKNOWN, why="two entries have this name"
@@ -145,8 +148,7 @@ def _named(servers: Tree) -> Iterator[tuple[str, Tree]]:
             yield name.value, item
 
 
-def _entry(data: bytes, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
-    line = line_of(data, tree.start)
+def _entry(line: int, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
     if not all(_is_text(part) for part in path):
         shown = tuple(part.encode("utf-8", "backslashreplace").decode() for part in path)
         return Entry(shown[-1], shown, line, Form.UNKNOWN, why="its name is not Unicode text")

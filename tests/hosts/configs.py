@@ -22,7 +22,11 @@ class Config(NamedTuple):
     starts: int | None
 
 
-STD = {"command": "npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "/home/u"], "env": {"A": "b"}}
+STD = {
+    "command": "npx",
+    "args": ["-y", "@modelcontextprotocol/server-filesystem", "/home/u"],
+    "env": {"A": "b"},
+}
 NO_ARGS = {"command": "/usr/bin/mcp-time"}
 EMPTY_ARGS = {"command": "uvx", "args": []}
 REMOTE = {"type": "http", "url": "https://mcp.example.com/mcp", "headers": {"Authorization": "Bearer ${T}"}}
@@ -293,7 +297,11 @@ HAND = [
     ("goose-anchors", ANCHORS, Y, (("extensions",),), 2),
 ]
 ODD_JSON = [
-    ("escaped-keys", r'{"mcp\u0053ervers": {"\u0061": {"comm\u0061nd": "n\u0070x", "\u0061rgs": ["\u002dy"]}}}', 1),
+    (
+        "escaped-keys",
+        r'{"mcp\u0053ervers": {"\u0061": {"comm\u0061nd": "n\u0070x", "\u0061rgs": ["\u002dy"]}}}',
+        1,
+    ),
     ("unicode", '{"mcpServers": {"名前 😀": {"command": "/bin/é", "args": ["\\ud83d\\ude00", "é"]}}}', 1),
     ("half-pair-name", r'{"mcpServers": {"\ud800": {"command": "x"}}}', 0),
     ("half-pair-command", r'{"mcpServers": {"a": {"command": "\udfff"}, "b": {"command": "x"}}}', 1),
@@ -306,13 +314,21 @@ ODD_JSON = [
     ("command-null", '{"mcpServers": {"a": {"command": null}}}', 0),
     ("command-empty", '{"mcpServers": {"a": {"command": "", "b": []}}}', 0),
     ("servers-list", '{"mcpServers": [{"name": "a", "command": "x"}, {"command": "y"}, 1]}', 1),
-    ("servers-twice-a-name", '{"mcpServers": [{"name": "a", "command": "x"}, {"name": "a", "command": "y"}]}', 0),
+    (
+        "servers-twice-a-name",
+        '{"mcpServers": [{"name": "a", "command": "x"}, {"name": "a", "command": "y"}]}',
+        0,
+    ),
     ("servers-null", '{"mcpServers": null}', 0),
     ("servers-text", '{"mcpServers": "x"}', 0),
     ("top-array", "[1, {}]", 0),
     ("top-number", "1", 0),
     ("control", r'{"mcpServers": {"a": {"command": "\u0001\u007f\u0085\u2028", "args": ["\n\t\\\"\/"]}}}', 1),
-    ("numbers", '{"x": [-0, 1E400, -1e-999, 0.1, 123456789012345678901234567890], "mcpServers": {"a": {"command": "x"}}}', 1),
+    (
+        "numbers",
+        '{"x": [-0, 1E400, -1e-999, 0.1, 123456789012345678901234567890], "mcpServers": {"a": {"command": "x"}}}',
+        1,
+    ),
     ("deep", '{"mcpServers": {"a": {"command": "x", "z": ' + "[" * 800 + "]" * 800 + "}}}", 1),
     ("duplicate-key", '{"mcpServers": {"a": {"command": "x"},\n "a": {"command": "y"}}}', None),
     ("duplicate-escaped", '{"mcpServers": {}, "mcp\\u0053ervers": {}}', None),
@@ -362,7 +378,10 @@ def _same_ends(data):
 def _mixed(data):
     """Line ends of both kinds, one after the other."""
     lines = _same_ends(data).split(b"\n")
-    return b"".join(line + (b"\r\n" if number % 2 else b"\n") for number, line in enumerate(lines[:-1])) + lines[-1]
+    return (
+        b"".join(line + (b"\r\n" if number % 2 else b"\n") for number, line in enumerate(lines[:-1]))
+        + lines[-1]
+    )
 
 
 BOM = b"\xef\xbb\xbf"
@@ -432,4 +451,6 @@ def large():
     """Five megabytes of a host's own state beside its servers."""
     history = [{"display": 'x "q" // y' * 20, "pasted": {}, "n": [1, 2.5, None]}] * 20
     one = {"mcpServers": {"a": STD}, "history": history}
-    return json.dumps({"projects": {f"/p/{i}": one for i in range(1000)}, "mcpServers": {"b": NO_ARGS}}, indent=2).encode()
+    return json.dumps(
+        {"projects": {f"/p/{i}": one for i in range(650)}, "mcpServers": {"b": NO_ARGS}}, indent=2
+    ).encode()
