@@ -25,6 +25,7 @@ _COMMENTS: Final = re.compile(
     _STRING + rb"|(?P<line>//[^\n]*)|(?P<block>/\*(?:[^*]++|\*(?!/))*+(?P<end>\*/)?)", re.DOTALL
 )
 _COMMAS: Final = re.compile(_STRING + rb"|,(?=[ \t\r\n]*+[\]}])", re.DOTALL)
+_PLUS: Final = re.compile(_STRING + rb"|(?P<plus>[eE]\+)", re.DOTALL)
 _CLOSING: Final = rb"\}"
 _CONSTANT: Final = rb"-?Infinity|NaN"
 _LONG: Final = rb"(?<![0-9.eE+])[0-9]{1000}[0-9]*+(?![.eE])"
@@ -51,6 +52,8 @@ def read(data: bytes, file: str, paths: Paths, *, comments: bool) -> Tree:
     plain = _plain(body, file) if comments else body
     value = _value(plain, file)
     root = _parse(plain)
+    if root.has_error:  # the grammar does not know 1e+16
+        root = _parse(_PLUS.sub(lambda found: found[0][:1] + b"0" if found["plus"] else found[0], plain))
     if root.has_error or len(root.named_children) != 1:
         raise unreadable(file, "JSON that is read in two ways")
     return _tree(root.named_children[0], value, skipped, paths, 0)

@@ -68,6 +68,10 @@ def test_megabytes_of_state_are_read_soon(dialect):
     began = time.process_time()
     assert len(open_entries(file)) == 651
     assert time.process_time() - began < 3
+
+
+def test_megabytes_of_state_come_back():
+    file = of(large(), Dialect.JSON, CLAUDE)
     new, done = wrapped(file)
     assert unwrapped(new, done).data == file.data
 
