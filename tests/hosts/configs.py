@@ -38,7 +38,7 @@ WRITTEN = [
         "numStartups": 184, "tipsHistory": {"shift-enter": 12}, "oauthAccount": {"emailAddress": "u@example.com"},
         "mcpServers": {"files": {"type": "stdio", **STD}, "docs": REMOTE},
         "projects": {
-            "/home/u/a": {"allowedTools": [], "history": [{"display": "fix // the \"bug\" /* , } */"}], "mcpServers": {}},
+            "/home/u/a": {"allowedTools": [], "history": [{"display": 'fix // the "bug" /* , } */'}], "mcpServers": {}},
             "/home/u/b \u00e9": {"mcpServers": {"local": {"type": "stdio", "command": "node", "args": ["s.js"], "env": {}}}},
         },
         "cachedGrowthBookFeatures": {"x": 1e-7, "n": None, "half": "\ud83d"},
