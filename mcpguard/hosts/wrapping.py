@@ -27,6 +27,7 @@ PROGRAM: Final = "mcpguard"
 _RUN: Final = "run"
 _NAME: Final = "--name"
 _END: Final = "--"
+_COMMA_BEHIND: Final = re.compile(rb"(?:\s|//[^\n]*|#[^\n]*|/\*.*?\*/)*+,", re.DOTALL)
 _UNPRINTABLE: Final = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
@@ -246,9 +247,8 @@ def _first_away(data: bytes, array: Tree, done: Wrapped) -> Edit:
     end = array.items[many - 1].end
     if array.block:
         return Edit(start, end, b" []")
-    if b"," in data[end : array.end - 1]:
-        end = array.end - 1
-    return Edit(start, end, b"")
+    comma = _COMMA_BEHIND.match(data, end)
+    return Edit(start, comma.end() if comma else end, b"")
 
 
 def _element(array: Tree, number: int) -> int:

@@ -25,6 +25,7 @@ LINES = '- "run"\n    - "--name"\n    - "n-a"\n    - "--"\n    - "x"\n    '
         (J, (("s",),), '{"s": {"a": {\r\n\t"command": "x"}}}', f'{{"s": {{"a": {{\r\n\t"command": {P},\r\n\t"args": [{RUN}, "x"]}}}}}}'),
         (J, (("s",),), '{"s": {"a": {"command": ["x"]}}}', f'{{"s": {{"a": {{"command": [{P}, {RUN}, "x"]}}}}}}'),
         (C, (("s",),), '{"s": {"a": {"command": "x", // c\n"args": [ ],}}}', f'{{"s": {{"a": {{"command": {P}, // c\n"args": [{RUN}, "x" ],}}}}}}'),
+        (T, CODEX, "[mcp_servers.a]\ncommand = 'x'\nargs = [# , ]\n]", f'[mcp_servers.a]\ncommand = {P}\nargs = [{RUN}, "x"# , ]\n]'),
         (T, CODEX, "mcp_servers.a.command = 'x' # c", f'mcp_servers.a.command = {P} # c\nmcp_servers.a.args = [{RUN}, "x"]'),
         (T, CODEX, "mcp_servers = { a.command = 'x' }", f'mcp_servers = {{ a.command = {P}, a.args = [{RUN}, "x"] }}'),
         (Y, GOOSE, "extensions:\n  a:\n    cmd: x # c\n    args:\n    - -y\n", f"extensions:\n  a:\n    cmd: {P} # c\n    args:\n    {LINES}- -y\n"),
