@@ -73,11 +73,11 @@ def installed(place: Place) -> bool:
 
 
 def _paths(place: Place, folder: Path | None) -> Iterator[Path]:
-    text = path_of(place, sys.platform, str(Path.home()), os.environ)
+    text, pattern = path_of(place, sys.platform, str(Path.home()), os.environ)
     if not text or (place.scope is Scope.PROJECT and folder is None):
         return
-    base = folder if place.scope is Scope.PROJECT and folder is not None else Path("/")
-    if "*" not in text:
-        yield base / text
-        return
-    yield from sorted(base.glob(text.lstrip("/")))
+    path = folder / text if folder is not None and place.scope is Scope.PROJECT else Path(text)
+    if pattern:
+        yield from sorted(path.glob(pattern))
+    else:
+        yield path
