@@ -63,7 +63,7 @@ def read(path: Path) -> Found | None:
             raise _refused(path, "a folder" if stat.S_ISDIR(info.st_mode) else "not a plain file")
         if info.st_size > limits.CONFIG_BYTES:
             raise _refused(path, f"larger than {limits.CONFIG_BYTES} bytes")
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 (a descriptor, not a path)
+        with open(descriptor, "rb", closefd=False) as file:
             return Found(path, target, file.read(limits.CONFIG_BYTES + 1))
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ import pytest
 
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.hosts.wrapping import Wrapped
+from mcpguard.system import configfile
 from mcpguard.system.wrapstore import FileRecord, WrapStore
 
 AT = "2026-11-22T10:00:00Z"
@@ -109,7 +110,7 @@ def test_list_that_others_may_write_is_refused(tmp_path: Path, store: WrapStore)
 def test_folder_that_others_could_replace_is_an_error_of_the_list(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(DaemonError, match="no copy of the file can be kept: .* is writable by others"):
+    with pytest.raises(DaemonError, match=r"no copy of the file can be kept: .* is writable by others"):
         WrapStore(tmp_path / "open/wrapped").changing(FILE, OLD, NEW, (ONE,), AT)
 
 
@@ -144,8 +145,6 @@ def test_two_commands_at_once_lose_nothing(tmp_path: Path, store: WrapStore) -> 
 
 def test_file_is_in_the_list_before_it_is_changed(tmp_path: Path, store: WrapStore) -> None:
     """A file that refuses its change is named all the same: looked at later, and left alone."""
-    from mcpguard.system import configfile
-
     path = tmp_path / "config.json"
     path.write_bytes(OLD)
     found = configfile.read(path)
