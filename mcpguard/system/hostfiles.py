@@ -12,7 +12,7 @@ import msgspec
 
 from mcpguard.errors import ConfigError
 from mcpguard.hosts.inventory import Server
-from mcpguard.hosts.places import Place, Scope, path_of
+from mcpguard.hosts.places import PLACES, Place, Scope, path_of
 from mcpguard.hosts.wrapping import File
 from mcpguard.system import configfile
 from mcpguard.system.configfile import Found
@@ -50,6 +50,19 @@ def present(places: Iterable[Place], folder: Path | None = None) -> Iterator[Hos
             read = look(place, path)
             if read is not None:
                 yield read
+
+
+def place_of(path: Path) -> Place | None:
+    """What a file is, by where it is."""
+    for place in PLACES:
+        text, pattern = path_of(place, sys.platform, str(Path.home()), os.environ)
+        parts = len(Path(text, pattern).parts)
+        folder = (
+            path.parents[parts - 1] if place.scope is Scope.PROJECT and parts <= len(path.parents) else None
+        )
+        if path in _paths(place, folder):
+            return place
+    return None
 
 
 def look(place: Place, path: Path) -> HostFile | None:
