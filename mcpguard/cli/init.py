@@ -78,6 +78,7 @@ def init(*, dry_run: bool, yes: bool, as_json: bool) -> None:
             client.ensure()  # before anything is changed: servers behind a daemon that cannot start are lost
             plans, failed = carried_out(plans, store)
             faults = [*faults, *failed]
+            tell(*(f"left alone: {fault.sentence}" for fault in failed))
         outcome = Outcome(plans, faults, secrets, files)
         if as_json:
             print_json(_told(outcome, dry_run=dry_run))
@@ -136,7 +137,9 @@ def _agreed(
         tell("y: put mcpguard before those that are marked; numbers: mark them, or not; n: change nothing")
         answer = click.prompt("Change these files", default="n", err=True, show_default=False)
         if answer.strip().lower() in ("y", "yes"):
-            return _chosen(plans, choices, off, records, program)
+            if len(off) < len(choices):
+                return _chosen(plans, choices, off, records, program)
+            answer = ""
         if not _NUMBERS.fullmatch(answer):
             tell("nothing was changed")
             sys.exit(FAILED)
@@ -172,6 +175,8 @@ def _conclusion(outcome: Outcome, *, dry_run: bool) -> list[str]:
         return [
             f"{count} servers in {len(outcome.plans)} files would be put behind mcpguard; nothing was changed"
         ]
+    if not count and outcome.faults:
+        return ["nothing was changed; what was left alone is said above"]
     if not count:
         return ["nothing to do: every server that a host starts is behind mcpguard", _NEXT]
     lines = [f"{count} servers of {', '.join(hosts)} start behind mcpguard now"]
