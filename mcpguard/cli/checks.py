@@ -40,12 +40,12 @@ _WHOLE: Final = 64 * 1024 * 1024
 _DESKTOP_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 """What programs get that a desktop starts: there `npx` and `uvx` of a home are not found."""
 _MANAGED: Final = {
-    "/etc/claude-code/managed-settings.json": ("Claude Code", ("allowedMcpServers", "deniedMcpServers")),
-    "/Library/Application Support/ClaudeCode/managed-settings.json": (
+    "etc/claude-code/managed-settings.json": ("Claude Code", ("allowedMcpServers", "deniedMcpServers")),
+    "Library/Application Support/ClaudeCode/managed-settings.json": (
         "Claude Code",
         ("allowedMcpServers", "deniedMcpServers"),
     ),
-    "/etc/codex/requirements.toml": ("Codex", ("mcp_servers",)),
+    "etc/codex/requirements.toml": ("Codex", ("mcp_servers",)),
 }
 
 
@@ -222,17 +222,17 @@ def _drift(file: HostFile, touched: bool) -> Iterator[Finding]:
             f"{file.path}: {file.place.title} reads {file.place.old} now",
             f"remove {file.path}",
         )
-    elif file.place.scope is Scope.PROJECT and away:
-        yield note(
-            "configuration",
-            f"{file.path} would start {', '.join(away)}",
-            f"mcpguard host wrap --project {file.path.parent}",
-        )
     elif away and touched:
         yield bad(
             "configuration",
             f"{file.path}: {', '.join(away)} started behind mcpguard once, or came since",
-            "mcpguard host wrap",
+            "mcpguard host wrap --project ." if file.place.scope is Scope.PROJECT else "mcpguard host wrap",
+        )
+    elif file.place.scope is Scope.PROJECT and away:
+        yield note(
+            "configuration",
+            f"{file.path} would start {', '.join(away)}",
+            "mcpguard host wrap --project .",
         )
     elif away:
         yield note("configuration", f"{file.path}: {', '.join(away)} start without mcpguard", "mcpguard init")
@@ -258,17 +258,17 @@ def _programs(file: HostFile) -> Iterator[Finding]:
             )
 
 
-def managed() -> Iterator[Finding]:
+def managed(root: Path = Path("/")) -> Iterator[Finding]:
     """Lists of an organisation that look at commands could refuse what mcpguard is put before."""
     for name, (title, keys) in _MANAGED.items():
         try:
-            found = configfile.read(Path(name))
+            found = configfile.read(root / name)
         except ConfigError as error:
             yield note("managed", error.sentence())
             continue
         if found is not None and any(key.encode() in found.data for key in keys):
             yield note(
-                "managed", f"{name} lists servers that {title} may start, by their command",
+                "managed", f"{root / name} lists servers that {title} may start, by their command",
                 "have the command with mcpguard added to it",
             )  # fmt: skip
 

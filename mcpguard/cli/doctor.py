@@ -12,7 +12,7 @@ import click
 
 from mcpguard.cli.checks import CHECKS, Finding, Level
 from mcpguard.cli.main import DRIFT
-from mcpguard.cli.terminal import print_json, say
+from mcpguard.cli.terminal import print_json, say, tell
 from mcpguard.errors import GuardError
 from mcpguard.model import JsonObject
 
@@ -72,7 +72,7 @@ def _mended(finding: Finding) -> bool:
     try:
         finding.mend()
     except OSError as error:
-        say(f"could not mend: {finding.words}: {(error.strerror or str(error)).lower()}")
+        tell(f"could not mend: {finding.words}: {(error.strerror or str(error)).lower()}")
         return False
     return True
 

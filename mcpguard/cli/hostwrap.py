@@ -16,14 +16,14 @@ import click
 
 from mcpguard.cli.main import CONFIG, DRIFT
 from mcpguard.cli.terminal import confirm, errors_told, print_json, say, tell
-from mcpguard.cli.wrapplan import Fault, Plan, carry_out, diff, to_unwrap, to_wrap
+from mcpguard.cli.wrapplan import Fault, Plan, called, carry_out, diff, to_unwrap, to_wrap
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.hosts.entries import Dialect
 from mcpguard.hosts.places import Place, Scope
 from mcpguard.identity.statement import format_time
 from mcpguard.model import JsonObject
 from mcpguard.system import paths
-from mcpguard.system.hostfiles import HostFile, look, present
+from mcpguard.system.hostfiles import HostFile, look, place_of, present
 from mcpguard.system.ownhosts import places, titles
 from mcpguard.system.program import stable_program
 from mcpguard.system.wrapstore import WrapStore
@@ -88,7 +88,9 @@ def wrap_(
     """
     with errors_told(as_json=as_json):
         store = WrapStore(paths.wrapped_dir())
-        plans, faults = to_wrap(files(hosts, project), store.load(), stable_program(), servers)
+        chosen = files(hosts, project)
+        _require(servers, chosen)
+        plans, faults = to_wrap(chosen, store.load(), stable_program(), called(servers))
         finish(plans, faults, store, "wrapped", dry_run=dry_run, yes=yes, as_json=as_json)
 
 
@@ -118,6 +120,8 @@ def unwrap_(
 
     An entry that was changed since is left alone, and said.
     """
+    if every and (hosts or project is not None):
+        raise click.UsageError("--all means every host and every folder: name none beside it")
     with errors_told(as_json=as_json):
         store = WrapStore(paths.wrapped_dir())
         records = store.load()
@@ -125,7 +129,8 @@ def unwrap_(
         if every:
             known = {one.found.target for one in chosen if one.found}
             chosen += [one for path in records for one in _anywhere(Path(path)) if Path(path) not in known]
-        plans, faults = to_unwrap(chosen, records, servers, force=force)
+        _require(servers, chosen)
+        plans, faults = to_unwrap(chosen, records, called(servers), force=force)
         finish(plans, faults, store, "unwrapped", dry_run=dry_run, yes=yes, as_json=as_json)
 
 
@@ -140,10 +145,11 @@ def diff_(hosts: tuple[str, ...], project: str | None, *, checked: bool, as_json
         store = WrapStore(paths.wrapped_dir())
         plans, faults = to_wrap(files(hosts, project), store.load(), stable_program())
         show(plans, faults, as_json=as_json)
-        if not plans and not as_json:
+        if not plans and not faults and not as_json:
             say("every server that can be wrapped is")
         if checked and plans:
             sys.exit(DRIFT)
+        _end(faults)
 
 
 def files(hosts: tuple[str, ...], project: str | None) -> list[HostFile]:
@@ -166,16 +172,22 @@ def files(hosts: tuple[str, ...], project: str | None) -> list[HostFile]:
     return found
 
 
+def _require(servers: tuple[str, ...], chosen: list[HostFile]) -> None:
+    """Every server that is named is in one of the files: a slip of the pen is no reason to do nothing."""
+    there = {server.entry.name for one in chosen for server in one.servers}
+    for name in servers:
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=1)
+            hint = f"did you mean {near[0]!a}?" if near else "mcpguard scan lists those that are here"
+            raise click.BadParameter(f"no server is called {name!a}: {hint}", param_hint="--server")
+
+
 def _anywhere(path: Path) -> list[HostFile]:
     """A file by its path alone: of a host that is known, or by its ending."""
-    known = next(
-        (one for one in present([*places(), *places(scope=Scope.PROJECT)], path.parent) if one.path == path),
-        None,
-    )
-    if known is not None:
-        return [known]
-    dialect = _ENDINGS.get(path.suffix, Dialect.JSONC)
-    place = Place("other", path.name, str(path), str(path), "", dialect, _KEYS.get(dialect, _JSON_KEYS))
+    place = place_of(path, [*places(), *places(scope=Scope.PROJECT)])
+    if place is None:
+        dialect = _ENDINGS.get(path.suffix, Dialect.JSONC)
+        place = Place("other", path.name, str(path), str(path), "", dialect, _KEYS.get(dialect, _JSON_KEYS))
     found = look(place, path)
     return [found] if found is not None else []
 
@@ -202,6 +214,7 @@ def finish(
     if dry_run:
         if not as_json:
             say("nothing was changed (dry run)")
+        _end(faults)
         return
     servers = sum(len(plan.names) for plan in plans)
     confirm(f"Change {_files(len(plans))}, {servers} server{'' if servers == 1 else 's'}?", yes=yes)

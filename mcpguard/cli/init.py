@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Final
 
 import click
@@ -21,6 +22,7 @@ from mcpguard.cli.main import CONFIG, FAILED
 from mcpguard.cli.terminal import at_terminal, errors_told, print_json, say, tell
 from mcpguard.cli.wrapplan import Fault, Plan, diff, to_wrap
 from mcpguard.errors import GuardError, TrustError
+from mcpguard.hosts.entries import Entry
 from mcpguard.hosts.inventory import Remark, remarks
 from mcpguard.model import JsonObject, Mode
 from mcpguard.system import paths
@@ -72,11 +74,11 @@ def init(*, dry_run: bool, yes: bool, as_json: bool) -> None:
             plans = _agreed(plans, records, program, yes=yes, as_json=as_json)
         elif not as_json:
             _show(plans)
-        if not dry_run:
+        if plans and not dry_run:
+            client.ensure()  # before anything is changed: servers behind a daemon that cannot start are lost
             plans, failed = carried_out(plans, store)
             faults = [*faults, *failed]
-            if plans:
-                client.ensure()
+            tell(*(f"left alone: {fault.sentence}" for fault in failed))
         outcome = Outcome(plans, faults, secrets, files)
         if as_json:
             print_json(_told(outcome, dry_run=dry_run))
@@ -124,17 +126,20 @@ def _agreed(
         return plans
     if not at_terminal():
         raise TrustError("this needs a yes, and there is no terminal to ask on", hint="say it with --yes")
-    choices = [(plan, name) for plan in plans for name in plan.names]
+    choices = [(plan, entry) for plan in plans for entry in plan.chosen]
     off: set[int] = set()
     _show(plans)
     while True:
-        for number, (plan, name) in enumerate(choices, 1):
+        for number, (plan, entry) in enumerate(choices, 1):
             mark = " " if number in off else "x"
-            tell(f"{number:>3} [{mark}] {plan.host_file.place.title}: {name}")
+            where = f" (in {entry.path[1]})" if entry.path[0] == "projects" else ""
+            tell(f"{number:>3} [{mark}] {plan.host_file.place.title}: {entry.name}{where}")
         tell("y: put mcpguard before those that are marked; numbers: mark them, or not; n: change nothing")
         answer = click.prompt("Change these files", default="n", err=True, show_default=False)
         if answer.strip().lower() in ("y", "yes"):
-            return _chosen(plans, choices, off, records, program)
+            if len(off) < len(choices):
+                return _chosen(plans, choices, off, records, program)
+            answer = ""
         if not _NUMBERS.fullmatch(answer):
             tell("nothing was changed")
             sys.exit(FAILED)
@@ -143,21 +148,22 @@ def _agreed(
 
 def _chosen(
     plans: list[Plan],
-    choices: list[tuple[Plan, str]],
+    choices: list[tuple[Plan, Entry]],
     off: set[int],
     records: dict[str, FileRecord],
     program: str,
 ) -> list[Plan]:
     """The plans without the servers that were left out."""
+    places = {
+        (plan.target, entry.path) for number, (plan, entry) in enumerate(choices, 1) if number not in off
+    }
     kept = []
     for plan in plans:
-        names = tuple(
-            name for number, (of, name) in enumerate(choices, 1) if of is plan and number not in off
-        )
-        if names == plan.names:
-            kept.append(plan)
-        elif names:
-            kept += to_wrap([plan.host_file], records, program, names)[0]
+
+        def wanted(entry: Entry, target: Path = plan.target) -> bool:
+            return (target, entry.path) in places
+
+        kept += to_wrap([plan.host_file], records, program, wanted)[0]
     return kept
 
 
@@ -169,6 +175,8 @@ def _conclusion(outcome: Outcome, *, dry_run: bool) -> list[str]:
         return [
             f"{count} servers in {len(outcome.plans)} files would be put behind mcpguard; nothing was changed"
         ]
+    if not count and outcome.faults:
+        return ["nothing was changed; what was left alone is said above"]
     if not count:
         return ["nothing to do: every server that a host starts is behind mcpguard", _NEXT]
     lines = [f"{count} servers of {', '.join(hosts)} start behind mcpguard now"]

@@ -16,8 +16,8 @@ import click
 from mcpguard.cli import client
 from mcpguard.cli.main import CONFIG
 from mcpguard.cli.terminal import errors_told, print_json, say
-from mcpguard.errors import DaemonError
-from mcpguard.hosts.inventory import Remark, Server, remarks
+from mcpguard.errors import GuardError
+from mcpguard.hosts.inventory import Remark, Server, remarks, without_secrets
 from mcpguard.hosts.places import Scope
 from mcpguard.model import JsonObject
 from mcpguard.system.hostfiles import HostFile, installed, present
@@ -51,7 +51,10 @@ def scan(project: str, *, as_json: bool) -> None:
 def here(project: Path) -> list[HostFile]:
     """The configurations of the user, and those of a folder."""
     files = [*present(places()), *present(places(scope=Scope.PROJECT), project)]
-    return list({file.path: file for file in files}.values())
+    first: dict[Path, HostFile] = {}
+    for file in files:
+        first.setdefault(file.path, file)  # in the home itself, files of the user are not those of a folder
+    return list(first.values())
 
 
 def lines(files: list[HostFile], found: list[Remark], pinned: dict[str, str]) -> list[str]:
@@ -81,10 +84,10 @@ def lines(files: list[HostFile], found: list[Remark], pinned: dict[str, str]) ->
 def _in_a_line(server: Server, pinned: dict[str, str]) -> str:
     entry = server.entry
     if not entry.starts:
-        what = f"remote, {entry.url}" if entry.url else entry.form.value
+        what = f"remote, {without_secrets(entry.url, ())}" if entry.url else entry.form.value
         return f"-         {entry.name:<20}  {what}"[:_WIDTH]
     state = "guarded" if server.wrapped else "open"
-    words = " ".join(server.argv) or "as registered"
+    words = without_secrets(" ".join(server.argv), [entry]) or "as registered"
     level = pinned.get(entry.name, "-") if server.wrapped else "-"
     off = "" if entry.enabled else "  (switched off)"
     return f"{state:<8}  {entry.name:<20}  {level:<4}  {words if len(words) <= _WIDTH else words[:_WIDTH] + '…'}{off}"
@@ -95,10 +98,10 @@ def _titles() -> list[str]:
 
 
 def _pinned() -> dict[str, str]:
-    """Levels of the registered servers, by name; nothing if no daemon runs, which is not started for this."""
+    """Levels of the registered servers, by name; nothing if no daemon tells, which is not started for this."""
     try:
         known = client.request({"verb": "servers"})["servers"]
-    except DaemonError:
+    except GuardError:
         return {}
     return {str(one["name"]): str(one["pin"]) for one in known}
 
@@ -128,8 +131,8 @@ def _file(file: HostFile, pinned: dict[str, str]) -> JsonObject:
                 "name": server.entry.name,
                 "line": server.entry.line,
                 "form": server.entry.form.value,
-                "argv": list(server.argv),
-                "url": server.entry.url,
+                "argv": [without_secrets(word, [server.entry]) for word in server.argv],
+                "url": without_secrets(server.entry.url, ()),
                 "enabled": server.entry.enabled,
                 "wrapped": server.wrapped,
                 "pin": pinned.get(server.entry.name, "") if server.wrapped else "",

@@ -7,9 +7,9 @@ Rule 2: each file stands for itself: one that cannot be changed is said, and the
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -33,6 +33,8 @@ from mcpguard.system.hostfiles import HostFile
 from mcpguard.system.wrapstore import FileRecord, WrapStore
 
 _CONTEXT: Final = 2
+Wanted: TypeAlias = Callable[[Entry], bool]
+"""Whether a server is meant."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -41,14 +43,19 @@ class Plan(msgspec.Struct, frozen=True):
     Attributes:
         host_file: The file.
         new: Its bytes then.
-        names: The servers that are concerned.
+        chosen: The servers that are concerned, as they are now.
         entries: All that is wrapped in it then.
     """
 
     host_file: HostFile
     new: bytes
-    names: tuple[str, ...]
+    chosen: tuple[Entry, ...]
     entries: tuple[Wrapped, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the servers are called; two in a file may have one name."""
+        return tuple(entry.name for entry in self.chosen)
 
     @property
     def target(self) -> Path:
@@ -63,10 +70,20 @@ class Fault(msgspec.Struct, frozen=True):
     sentence: str
 
 
+def every(_entry: Entry) -> bool:
+    """All servers."""
+    return True
+
+
+def called(names: tuple[str, ...]) -> Wanted:
+    """The servers of these names, or all."""
+    return (lambda entry: entry.name in names) if names else every
+
+
 def to_wrap(
-    files: Iterable[HostFile], records: Mapping[str, FileRecord], program: str, servers: tuple[str, ...] = ()
+    files: Iterable[HostFile], records: Mapping[str, FileRecord], program: str, wanted: Wanted = every
 ) -> tuple[list[Plan], list[Fault]]:
-    """Plans that put mcpguard before every server, or those that are named; each real file once."""
+    """Plans that put mcpguard before every server that is wanted; each real file once."""
     plans: dict[Path, Plan] = {}
     faults = []
     for host_file in files:
@@ -76,7 +93,7 @@ def to_wrap(
         chosen = [
             server.entry
             for server in host_file.servers
-            if server.entry.starts and not server.wrapped and (not servers or server.entry.name in servers)
+            if server.entry.starts and not server.wrapped and wanted(server.entry)
         ]
         if not chosen or (host_file.found and host_file.found.target in plans):
             continue
@@ -92,7 +109,7 @@ def to_wrap(
 def to_unwrap(
     files: Iterable[HostFile],
     records: Mapping[str, FileRecord],
-    servers: tuple[str, ...] = (),
+    wanted: Wanted = every,
     *,
     force: bool,
 ) -> tuple[list[Plan], list[Fault]]:
@@ -107,7 +124,7 @@ def to_unwrap(
         known = {done.path: done for done in record.entries} if record else {}
         undone, refused = [], []
         for server in host_file.servers:
-            if not server.wrapped or (servers and server.entry.name not in servers):
+            if not server.wrapped or not wanted(server.entry):
                 continue
             try:
                 undone.append((server.entry, _done(host_file, server.entry, known, force=force)))
@@ -166,7 +183,7 @@ def _wrapped(
     target = host_file.found.target if host_file.found else host_file.path
     record = records.get(str(target))
     kept = [one for one in record.entries if one.path not in done] if record else []
-    return Plan(host_file, new, tuple(entry.name for entry in chosen), (*kept, *done.values()))
+    return Plan(host_file, new, tuple(chosen), (*kept, *done.values()))
 
 
 def _unwrapped(
@@ -178,7 +195,7 @@ def _unwrapped(
     wanted = {entry.path: done.before for entry, done in undone}
     check(file, File(new, file.name, file.dialect, file.paths), wanted)
     kept = tuple(one for path, one in known.items() if path not in wanted)
-    return Plan(host_file, new, tuple(entry.name for entry, _ in undone), kept)
+    return Plan(host_file, new, tuple(entry for entry, _ in undone), kept)
 
 
 def _done(
@@ -213,9 +230,9 @@ def _done(
 
 
 def _policy_name(name: str) -> str:
-    """The name of a server as policy has it: printable and short."""
+    """The name of a server as policy has it: printable and short, and not the word that ends options."""
     kept = "".join(char if char.isprintable() else "_" for char in name)[: limits.NAME_CHARS]
-    return kept or "server"
+    return "server" if kept in ("", "--") else kept
 
 
 def _fault(host_file: HostFile) -> Fault:

@@ -5,9 +5,10 @@ Nothing here starts or asks anything; it is read off the configurations.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -16,16 +17,35 @@ from mcpguard.hosts.entries import Entry, Form
 from mcpguard.hosts.places import Place, Scope
 from mcpguard.hosts.wrapping import is_wrapped, original
 
-_SECRET_NAME: Final = re.compile(r"(?i)(token|secret|password|passwd|api_?key|credential|private_?key)")
-_SECRET_VALUE: Final = re.compile(
-    r"(?:gh[pousr]_|github_pat_|sk-|xox[abpr]-|AKIA|glpat-|AIza|eyJ)[A-Za-z0-9_.-]{12,}|(?i:bearer) [^\s$]{16,}"
+_SECRET_NAME: Final = re.compile(
+    r"(?i)(token|secret|password|passwd|api[_-]?key|credential|private[_-]?key|access[_-]?key|authorization)"
 )
-_REFERENCE: Final = re.compile(r"\$\{|\$[A-Z_]|\{env:|\{file:|%[A-Z_]+%|^\$\(|<[^>]+>$|^$")
+_SECRET_VALUE: Final = re.compile(
+    r"(?:gh[pousr]_|github_pat_|sk-|xox[abpr]-|AKIA|glpat-|AIza|eyJ)[A-Za-z0-9_.-]{12,}|(?i:bearer) [^\s$\"']{16,}"
+)
+_IN_URL: Final = re.compile(r"(?<=://)[^/@\s\"':]*:([^/@\s\"'$]+)(?=@)")
+"""The password of `scheme://user:password@host`."""
+_MEMBER: Final = re.compile(
+    r"""(?ix) [\w-]*(?:token|secret|password|passwd|api[_-]?key|credential|private[_-]?key|access[_-]?key
+    |authorization)[\w-]*["']?\s*[:=]\s* ("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',}{\[\]]+)"""
+)
+"""A member of a configuration whose name says that its value is a secret, in whatever way the file writes it."""
+_ASSIGNED: Final = re.compile(r"(?s)-{0,2}([A-Za-z][\w.-]*)=(.*)")
+_REFERENCE: Final = re.compile(
+    r"\$\{|\{env:|\{file:|^(?:\w+ )?(?:\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|\$\(.*\)|<[^>]+>)$|^$"
+)
+_ELSEWHERE: Final = re.compile(r"/|~/|--?\w")
+"""How a value begins that says where a secret is, or is the next option."""
+_LEAST: Final = 8
+"""A shorter value of a member with such a name is taken for a number or a switch."""
 _FETCHERS: Final = {
     "npx": "npm", "bunx": "npm", "pnpx": "npm", "uvx": "PyPI", "pipx": "PyPI", "docker": "a container registry",
     "podman": "a container registry",
 }  # fmt: skip
 _FETCHING: Final = {("npm", "exec"), ("pnpm", "dlx"), ("yarn", "dlx"), ("bun", "x"), ("uv", "tool")}
+_SHELLS: Final = ("cmd", "sh", "bash", "zsh", "dash")
+_BEFORE: Final = ("env", "/usr/bin/env", "exec")
+"""Words that may stand before a command, assignments besides."""
 _SHOWN: Final = 4
 _STARS: Final = "********"
 
@@ -82,37 +102,75 @@ def remarks(servers: Iterable[Server]) -> list[Remark]:
 
 def fetches(argv: tuple[str, ...]) -> str:
     """From where a command fetches code each time it starts; empty if it does not, as far as its words tell."""
-    if not argv:
+    words = argv
+    while words and (words[0] in _BEFORE or _ASSIGNED.fullmatch(words[0])):
+        words = words[1:]
+    if not words:
         return ""
-    program = argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".cmd").removesuffix(".exe")
-    if program in ("cmd", "sh", "bash", "zsh") and len(argv) > 2:
-        words = tuple(" ".join(argv[2:]).split())
-        return fetches(words)
-    if (program, *argv[1:2]) in _FETCHING:
+    program = words[0].replace("\\", "/").rpartition("/")[2].lower().removesuffix(".cmd").removesuffix(".exe")
+    if program in _SHELLS and len(words) > 2 and words[1].startswith(("-", "/")):
+        return fetches(tuple(" ".join(words[2:]).split()))
+    if (program, *words[1:2]) in _FETCHING:
         return "PyPI" if program == "uv" else "npm"
     return _FETCHERS.get(program, "")
 
 
 def secrets_of(entry: Entry) -> list[str]:
     """Names of variables and numbers of arguments that hold what looks like a secret in plain text."""
-    found = [name for name, value in entry.env.items() if _is_secret(name, value)]
-    found += [f"argument {number}" for number, word in enumerate(entry.argv) if _SECRET_VALUE.search(word)]
-    return found
+    return [label for label, _ in _secrets(entry)]
 
 
 def without_secrets(text: str, entries: Iterable[Entry]) -> str:
     """A text of a configuration for a screen: values that look like secrets are stars."""
     for entry in entries:
-        for name, value in entry.env.items():
-            if _is_secret(name, value):
-                text = text.replace(value, _STARS)
+        for _, value in _secrets(entry):
+            for written in _as_written(value):
+                text = text.replace(written, _STARS)
+    text = _MEMBER.sub(_starred, text)
+    text = _IN_URL.sub(lambda found: found[0].removesuffix(found[1]) + _STARS, text)
     return _SECRET_VALUE.sub(_STARS, text)
 
 
+def _secrets(entry: Entry) -> Iterator[tuple[str, str]]:
+    """What looks like a secret in plain text: where it is, and the secret."""
+    for name, value in entry.env.items():
+        if _is_secret(name, value):
+            yield name, value
+    flag = ""
+    for number, word in enumerate(entry.argv):
+        assigned = _ASSIGNED.fullmatch(word)
+        if assigned and _is_secret(assigned[1], assigned[2]):
+            yield f"argument {number}", assigned[2]
+        elif _SECRET_VALUE.search(word) or _IN_URL.search(word) or _is_secret(flag, word):
+            yield f"argument {number}", word
+        flag = word if word.startswith("-") and not assigned else ""
+
+
+def _as_written(value: str) -> Iterator[str]:
+    """The ways in which a file may write a value on one line, or part of it on each of several."""
+    for ascii_only in (False, True):
+        yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+    for line in value.splitlines():
+        if len(line) >= _LEAST:
+            yield line
+
+
+def _starred(found: re.Match[str]) -> str:
+    """A member with stars for its value, unless that is a reference, or too short to be a secret."""
+    value = found[1]
+    quote = value[0] if value[0] in "\"'" else ""
+    plain = value.strip(quote) if quote else value
+    if len(plain) < _LEAST or _REFERENCE.search(plain):
+        return found[0]
+    return f"{found[0].removesuffix(value)}{quote}{_STARS}{quote}"
+
+
 def _is_secret(name: str, value: str) -> bool:
-    if _REFERENCE.search(value):
+    if _SECRET_VALUE.search(value) or _IN_URL.search(value):
+        return True
+    if _REFERENCE.search(value) or not _SECRET_NAME.search(name) or len(value) < _LEAST:
         return False
-    return bool(_SECRET_VALUE.search(value) or (_SECRET_NAME.search(name) and len(value) >= 8))
+    return not _ELSEWHERE.match(value)
 
 
 def _of_one(server: Server) -> list[Remark]:

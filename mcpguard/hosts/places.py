@@ -232,19 +232,24 @@ PLACES: Final = (
 """Every file. Where a host has two names for one, the one that it reads first comes first."""
 
 
-def path_of(place: Place, system: str, home: str, env: Mapping[str, str]) -> str:
-    """The path of a file on `linux` or `darwin`, variables filled in; empty if the host is not there.
+def path_of(place: Place, system: str, home: str, env: Mapping[str, str]) -> tuple[str, str]:
+    """Where a file is on `linux` or `darwin`, variables filled in: a path, and the pattern of what is meant below it.
 
-    A variable counts only if it holds an absolute path, as hosts have it.
+    The pattern is empty if the path is the file; both are if the host is not there. A `*` in a value or in the home
+    is a plain character. A variable counts only if it holds an absolute path, as hosts have it.
     """
     template = place.macos if system == "darwin" else place.linux
+    pattern = ""
+    if "*" in template:
+        folder = template.partition("*")[0].rpartition("/")[0]
+        template, pattern = folder, template[len(folder) + 1 :]
 
     def value(found: re.Match[str]) -> str:
         given = env.get(found[1], "")
         return given.rstrip("/") if given.startswith("/") else found[2]
 
     path = _VARIABLE.sub(value, template)
-    return f"{home}{path[1:]}" if path.startswith("~") else path
+    return f"{home}{path[1:]}" if path.startswith("~") else path, pattern
 
 
 def of_hosts(names: tuple[str, ...] = (), scope: Scope = Scope.USER) -> Iterator[Place]:

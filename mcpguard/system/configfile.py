@@ -57,18 +57,24 @@ def read(path: Path) -> Found | None:
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "links lead in a circle"
         raise _refused(path, reason.lower()) from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
-        info = os.fstat(file.fileno())
+    try:
+        info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             raise _refused(path, "a folder" if stat.S_ISDIR(info.st_mode) else "not a plain file")
         if info.st_size > limits.CONFIG_BYTES:
             raise _refused(path, f"larger than {limits.CONFIG_BYTES} bytes")
-        return Found(path, target, file.read(limits.CONFIG_BYTES + 1))
+        with open(descriptor, "rb", closefd=False) as file:
+            return Found(path, target, file.read(limits.CONFIG_BYTES + 1))
+    finally:
+        os.close(descriptor)
 
 
 def unwritable(found: Found) -> str:
     """Why a file may not be replaced, as the end of a sentence; empty if it may."""
-    info = found.target.stat()
+    try:
+        info = found.target.stat()
+    except OSError as error:
+        return f"it cannot be looked at any more: {(error.strerror or str(error)).lower()}"
     if info.st_uid != os.geteuid():
         return f"it belongs to another user (uid {info.st_uid})"
     if not stat.S_IMODE(info.st_mode) & 0o200 or not os.access(found.target, os.W_OK):

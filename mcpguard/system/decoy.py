@@ -87,6 +87,8 @@ def _tried(become: Callable[[], None], work: Callable[[], tuple[Result, str]]) -
         return Result.NOT_TRIED.value, str(getattr(error, "strerror", "") or error).lower()
     try:
         result, words = work()
+    except (FileNotFoundError, ConnectionRefusedError, TimeoutError) as error:  # nobody was there to refuse
+        return Result.NOT_TRIED.value, (error.strerror or str(error)).lower()
     except OSError as error:
         return Result.REFUSED.value, (error.strerror or str(error)).lower()
     return result.value, words
@@ -160,7 +162,8 @@ def _replay(path: Path) -> tuple[Result, str]:
                 end.close()
     if said.startswith((b"ready", b"exit", b"say")):
         return Result.LET_IN, said[:80].decode(errors="replace").strip()
-    return Result.REFUSED, said.removeprefix(b"refuse ").partition(b"\n")[0].decode(errors="replace")
+    refusal = said.removeprefix(b"refuse ").partition(b"\n")[0]  # an exit code, and words
+    return Result.REFUSED, refusal.lstrip(b"0123456789 ").decode(errors="replace")
 
 
 def _connected(path: Path) -> socket.socket:

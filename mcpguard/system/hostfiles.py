@@ -52,6 +52,19 @@ def present(places: Iterable[Place], folder: Path | None = None) -> Iterator[Hos
                 yield read
 
 
+def place_of(path: Path, places: Iterable[Place]) -> Place | None:
+    """Which of these places a file is, by where it is."""
+    for place in places:
+        text, pattern = path_of(place, sys.platform, str(Path.home()), os.environ)
+        parts = len(Path(text, pattern).parts)
+        folder = (
+            path.parents[parts - 1] if place.scope is Scope.PROJECT and parts <= len(path.parents) else None
+        )
+        if path in _paths(place, folder):
+            return place
+    return None
+
+
 def look(place: Place, path: Path) -> HostFile | None:
     """One file; None if it is not there."""
     try:
@@ -73,11 +86,11 @@ def installed(place: Place) -> bool:
 
 
 def _paths(place: Place, folder: Path | None) -> Iterator[Path]:
-    text = path_of(place, sys.platform, str(Path.home()), os.environ)
+    text, pattern = path_of(place, sys.platform, str(Path.home()), os.environ)
     if not text or (place.scope is Scope.PROJECT and folder is None):
         return
-    base = folder if place.scope is Scope.PROJECT and folder is not None else Path("/")
-    if "*" not in text:
-        yield base / text
-        return
-    yield from sorted(base.glob(text.lstrip("/")))
+    path = folder / text if folder is not None and place.scope is Scope.PROJECT else Path(text)
+    if pattern:
+        yield from sorted(path.glob(pattern))
+    else:
+        yield path

@@ -7,14 +7,17 @@ and left alone.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from mcpguard.errors import DaemonError
+from mcpguard.errors import DaemonError, PeerError
 from mcpguard.hosts.wrapping import Wrapped
 from mcpguard.system.files import private_directory, replace_file
 from mcpguard.system.memoryfile import MemoryFile
@@ -82,16 +85,31 @@ class WrapStore:
         Raises:
             DaemonError: It cannot be noted, so the change must not be made.
         """
-        files = self.load()
-        known = files.pop(str(target), None)
-        before = known.before if known else self._keep(old)
-        if entries:
-            files[str(target)] = FileRecord(str(target), at, before, _digest(new), entries)
-        self._file.save(msgspec.to_builtins(_List(1, files)))
+        with self._alone():
+            files = self.load()
+            known = files.pop(str(target), None)
+            before = known.before if known else self._keep(old)
+            if entries:
+                files[str(target)] = FileRecord(str(target), at, before, _digest(new), entries)
+            self._file.save(msgspec.to_builtins(_List(1, files)))
 
     def backup(self, record: FileRecord) -> Path:
         """Where the copy of a file is, as it was before its first change."""
         return self._directory / _BACKUPS / record.before
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other command changes the list meanwhile."""
+        try:
+            folder = private_directory(self._directory)
+            directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (OSError, PeerError) as error:
+            raise _not_kept(error) from error
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def _keep(self, data: bytes) -> str:
         """Keep a copy; its digest."""
@@ -103,12 +121,14 @@ class WrapStore:
                 replace_file(directory, name, data)
             finally:
                 os.close(directory)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise DaemonError(
-                f"no copy of the file can be kept: {reason}", hint="nothing was written"
-            ) from error
+        except (OSError, PeerError) as error:
+            raise _not_kept(error) from error
         return name
+
+
+def _not_kept(error: OSError | PeerError) -> DaemonError:
+    reason = error.message if isinstance(error, PeerError) else (error.strerror or str(error)).lower()
+    return DaemonError(f"no copy of the file can be kept: {reason}", hint="nothing was written")
 
 
 def _digest(data: bytes) -> str:
