@@ -168,9 +168,11 @@ def _entry(line: int, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
     )
     holder, key = _holder(tree)
     if holder is None:
-        url = next((facts[word] for word in _URLS if _text(facts.get(word))), "")
-        if url or _text(facts.get("type")) in _REMOTE:
-            return msgspec.structs.replace(plain, form=Form.REMOTE, url=url)
+        inner = facts.get("transport")
+        for said in (facts, inner if isinstance(inner, dict) else {}):
+            url = next((said[word] for word in _URLS if _text(said.get(word))), "")
+            if url or _text(said.get("type")) in _REMOTE:
+                return msgspec.structs.replace(plain, form=Form.REMOTE, url=url)
         return msgspec.structs.replace(plain, why="it has neither a command nor a url")
     command, args = holder.members[key], holder.members.get("args")
     if command.kind is Kind.ARRAY:
@@ -202,7 +204,8 @@ def _whole(plain: Entry, holder: Tree, key: str, command: Tree) -> Entry:
 def _holder(tree: Tree) -> tuple[Tree | None, str]:
     """The object that has the command, and under which name."""
     for word in _COMMANDS:
-        if word in tree.members and tree.members[word].kind is not Kind.OBJECT:
+        said = tree.members.get(word)
+        if said is not None and said.value is not None and said.kind is not Kind.OBJECT:
             return tree, word
     for outer in _INSIDE:
         inner = tree.members.get(outer)
