@@ -126,6 +126,6 @@ def _milliseconds(latency_us: Json) -> str:
 def local(time: str) -> str:
     """Local time, to the millisecond; a time that is none, such as a 13th month, as it stands."""
     try:
-        return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        return datetime.fromisoformat(time).astimezone().replace(tzinfo=None).isoformat(" ", "milliseconds")
     except (ValueError, OverflowError, OSError):
         return f"{time[:23]:<23}"
