@@ -100,11 +100,15 @@ def _introduce(files: list[HostFile], faults: list[Fault], secrets: list[Remark]
         guarded = sum(server.wrapped for server in started)
         more = f", {guarded} guarded already" if guarded else ""
         more += f", {remote} remote (left alone)" if remote else ""
-        tell(f"{file.place.title}: {len(started)} servers in {file.path}{more}")
+        tell(f"{file.place.title}: {_many(len(started))} in {file.path}{more}")
     tell(*(f"left alone: {fault.sentence}" for fault in faults))
     if secrets:
         tell("secrets in plain text; they stay where they are, and can be moved:")
         tell(*(f"  {one.file}:{one.line}: {one.server}: {one.words}" for one in secrets[:_SHOWN]))
+
+
+def _many(servers: int) -> str:
+    return "1 server" if servers == 1 else f"{servers} servers"
 
 
 def _show(plans: list[Plan]) -> None:
@@ -173,13 +177,13 @@ def _conclusion(outcome: Outcome, *, dry_run: bool) -> list[str]:
     hosts = sorted({plan.host_file.place.title for plan in outcome.plans})
     if dry_run:
         return [
-            f"{count} servers in {len(outcome.plans)} files would be put behind mcpguard; nothing was changed"
+            f"{_many(count)} in {len(outcome.plans)} files would be put behind mcpguard; nothing was changed"
         ]
     if not count and outcome.faults:
         return ["nothing was changed; what was left alone is said above"]
     if not count:
         return ["nothing to do: every server that a host starts is behind mcpguard", _NEXT]
-    lines = [f"{count} servers of {', '.join(hosts)} start behind mcpguard now"]
+    lines = [f"{_many(count)} of {', '.join(hosts)} start behind mcpguard now"]
     if titled := restarts(outcome.plans):
         lines.append(f"restart: {', '.join(titled)}")
     return [*lines, *_policy_words(), _NEXT, "undo everything: mcpguard host unwrap --all"]
