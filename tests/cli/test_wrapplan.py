@@ -122,6 +122,26 @@ def test_names_of_servers_become_names_of_policy(tmp_path: Path, store: WrapStor
     assert plan.new == before
 
 
+def test_half_a_character_is_a_fault_of_its_file(tmp_path: Path) -> None:
+    bad = put(tmp_path / "bad.json", '{"mcpServers": {\n"a": {"command": "n\\ud800px", "args": ["x"]}}}')
+    odd = put(tmp_path / "odd.json", '{"mcpServers": {"\\ud800": {"command": "npx", "args": ["\\udfff"]}}}')
+    plans, (fault,) = to_wrap([at(bad), at(odd)], {}, PROGRAM)
+    assert fault.sentence == (
+        f"{bad}:2: the command of the server 'a' holds half a character: nothing was written"
+    )
+    assert [plan.target for plan in plans] == [odd]
+
+
+def test_record_of_an_entry_that_is_gone_goes_with_the_next_change(tmp_path: Path, store: WrapStore) -> None:
+    path = put(tmp_path / "mcp.json", servers("a", "b"))
+    wrapped(path, store)
+    content = json.loads(path.read_bytes())
+    del content["mcpServers"]["b"]
+    put(path, content)
+    carry_out(undone(path, store)[0][0], store, AT)
+    assert store.load() == {}
+
+
 def test_entry_that_was_changed_since_is_left(tmp_path: Path, store: WrapStore) -> None:
     path = put(tmp_path / "mcp.json", servers("a", "b"))
     wrapped(path, store)
