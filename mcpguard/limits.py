@@ -323,7 +323,13 @@ REASON_CHARS: Final = 500
 
 CONFIG_BYTES: Final = 16 * MIB
 """Largest configuration of a host that is read: one host keeps its whole state beside its servers."""
-YAML_CONFIG_BYTES: Final = 512 * KIB
-"""Largest one in YAML, whose reader takes 10 us a byte."""
+TOML_CONFIG_BYTES: Final = 1 * MIB
+"""Largest one in TOML, whose reader takes 3 us a byte."""
+YAML_CONFIG_BYTES: Final = 128 * KIB
+"""Largest one in YAML, whose reader takes 20 us a byte."""
+YAML_CONFIG_VALUES: Final = 100_000
+"""Values of one in YAML with each anchor counted wherever it is used: anchors of anchors make 9^9 of a short text."""
+YAML_CONFIG_DEPTH: Final = 200
+"""Brackets of one in YAML that are open at a time, since time grows with their square."""
 CONFIG_DEPTH: Final = 64
 """Deepest nesting in which places are told; what is deeper is kept as it is."""

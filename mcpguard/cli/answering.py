@@ -53,7 +53,7 @@ def find(typed: str) -> JsonObject:
         return found[0]
     if found:
         raise _unclear(f"{typed[:40]!a} begins {len(found)} tickets", found)
-    client.request({"verb": "pending", "ident": typed})  # says what became of one that waits no longer
+    client.request({"verb": "pending", "ident": _utf8(typed)})  # says what became of one that waits no longer
     near = difflib.get_close_matches(typed[:40], [ticket["id"] for ticket in tickets], n=1, cutoff=0.5)
     hint = f"did you mean {visible(near[0])}?" if near else "what waits is shown by: mcpguard pending"
     raise ApprovalError(f"no ticket {typed[:40]!a} waits", code="unknown", hint=hint)
@@ -128,4 +128,9 @@ def deny(ticket: JsonObject, reason: str) -> JsonObject:
     Raises:
         ApprovalError: It was answered in the meantime, or has expired.
     """
-    return client.request({"verb": "deny", "ident": ticket["id"], "reason": reason})
+    return client.request({"verb": "deny", "ident": ticket["id"], "reason": _utf8(reason)})
+
+
+def _utf8(typed: str) -> str:
+    """What was typed, which may be any bytes, as JSON can say it."""
+    return typed.encode(errors="backslashreplace").decode()

@@ -1,7 +1,7 @@
 """`mcpguard approve`: let a call through that waits.
 
-Exit codes: 0 approved; 1 not approved: a no, or somebody answered before; 2 usage; 5 refused, as to agents; 6 no rule
-could be added; 124 its time was over.
+Exit codes: 0 approved; 1 not approved (a no, or somebody answered before), or approved and no rule could be added;
+2 usage; 5 refused, as to agents; 6 the policy cannot take a rule, nothing was approved; 124 its time was over.
 
 Decided: *the call is approved before a rule is added*, because the policy that a question was asked under is part of
 what an answer is for: under another one, it would have to be asked again.

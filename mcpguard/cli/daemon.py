@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import sys
 import time
 
@@ -56,7 +58,7 @@ def stop() -> None:
     """End the daemon and every guarded server; exits 3 if none runs."""
     reply = client.request({"verb": "stop"})
     deadline = time.monotonic() + _STOP_SECONDS
-    while paths.admin_socket().exists():
+    while not _ended():
         if time.monotonic() > deadline:
             raise DaemonError(f"the daemon (pid {reply['pid']}) does not end", hint=f"kill -9 {reply['pid']}")
         time.sleep(0.02)
@@ -74,3 +76,18 @@ def logs(count: int) -> None:
         return
     for line in lines[-count:]:
         click.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+
+
+def _ended() -> bool:
+    """Whether no daemon holds the lock; a socket may stay, where a service manager holds it."""
+    try:
+        lock = os.open(paths.runtime_dir() / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True

@@ -19,11 +19,12 @@ from mcpguard.cli.terminal import confirm, errors_told, print_json, say, tell
 from mcpguard.cli.wrapplan import Fault, Plan, called, carry_out, diff, to_unwrap, to_wrap
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.hosts.entries import Dialect
-from mcpguard.hosts.places import Place, Scope, of_hosts, titles
+from mcpguard.hosts.places import Place, Scope
 from mcpguard.identity.statement import format_time
 from mcpguard.model import JsonObject
 from mcpguard.system import paths
 from mcpguard.system.hostfiles import HostFile, look, place_of, present
+from mcpguard.system.ownhosts import places, titles
 from mcpguard.system.program import stable_program
 from mcpguard.system.wrapstore import WrapStore
 
@@ -165,9 +166,9 @@ def files(hosts: tuple[str, ...], project: str | None) -> list[HostFile]:
             raise ConfigError("no such file", file=path)
     if named or not hosts:
         if project is not None:
-            found += present(of_hosts(tuple(named), Scope.PROJECT), Path(project).resolve())
+            found += present(places(tuple(named), Scope.PROJECT), Path(project).resolve())
         else:
-            found += present(of_hosts(tuple(named)))
+            found += present(places(tuple(named)))
     return found
 
 
@@ -183,7 +184,7 @@ def _require(servers: tuple[str, ...], chosen: list[HostFile]) -> None:
 
 def _anywhere(path: Path) -> list[HostFile]:
     """A file by its path alone: of a host that is known, or by its ending."""
-    place = place_of(path)
+    place = place_of(path, [*places(), *places(scope=Scope.PROJECT)])
     if place is None:
         dialect = _ENDINGS.get(path.suffix, Dialect.JSONC)
         place = Place("other", path.name, str(path), str(path), "", dialect, _KEYS.get(dialect, _JSON_KEYS))

@@ -24,10 +24,10 @@ from mcpguard.cli.wrapplan import Fault, Plan, diff, to_wrap
 from mcpguard.errors import GuardError, TrustError
 from mcpguard.hosts.entries import Entry
 from mcpguard.hosts.inventory import Remark, remarks
-from mcpguard.hosts.places import of_hosts
 from mcpguard.model import JsonObject, Mode
 from mcpguard.system import paths
 from mcpguard.system.hostfiles import HostFile, present
+from mcpguard.system.ownhosts import places
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.program import stable_program
 from mcpguard.system.wrapstore import FileRecord, WrapStore
@@ -62,7 +62,7 @@ def init(*, dry_run: bool, yes: bool, as_json: bool) -> None:
     Shows what changes in which file, and asks once. Undone by: mcpguard host unwrap --all
     """
     with errors_told(as_json=as_json):
-        files = list(present(of_hosts()))
+        files = list(present(places()))
         store = WrapStore(paths.wrapped_dir())
         records = store.load()
         program = stable_program()

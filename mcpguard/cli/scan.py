@@ -18,9 +18,10 @@ from mcpguard.cli.main import CONFIG
 from mcpguard.cli.terminal import errors_told, print_json, say
 from mcpguard.errors import GuardError
 from mcpguard.hosts.inventory import Remark, Server, remarks, without_secrets
-from mcpguard.hosts.places import Scope, of_hosts
+from mcpguard.hosts.places import Scope
 from mcpguard.model import JsonObject
 from mcpguard.system.hostfiles import HostFile, installed, present
+from mcpguard.system.ownhosts import places
 
 _WIDTH: Final = 60
 
@@ -49,7 +50,7 @@ def scan(project: str, *, as_json: bool) -> None:
 
 def here(project: Path) -> list[HostFile]:
     """The configurations of the user, and those of a folder."""
-    files = [*present(of_hosts()), *present(of_hosts(scope=Scope.PROJECT), project)]
+    files = [*present(places()), *present(places(scope=Scope.PROJECT), project)]
     first: dict[Path, HostFile] = {}
     for file in files:
         first.setdefault(file.path, file)  # in the home itself, files of the user are not those of a folder
@@ -93,7 +94,7 @@ def _in_a_line(server: Server, pinned: dict[str, str]) -> str:
 
 
 def _titles() -> list[str]:
-    return sorted({place.title for place in of_hosts()})
+    return sorted({place.title for place in places()})
 
 
 def _pinned() -> dict[str, str]:

@@ -28,6 +28,7 @@ from mcpguard.system.rundir import MAX_SOCKET_PATH, runtime_directory
 
 USAGE = """\
 Usage: mcpguard run [--name NAME] -- COMMAND [ARGUMENT...]
+       mcpguard run NAME
        mcpguard run [--name NAME] --connect SOCKET
 
 Start an MCP server behind mcpguard, in place of its command in an agent host's configuration.
@@ -42,6 +43,7 @@ Exit codes: the server's own; 128+n if signal n ended it; 2 usage; 5 refused; 70
 
 REFUSED, FAILED, USAGE_ERROR, LOST = 5, 125, 2, 70
 _START_SECONDS = 15.0
+_ACTIVATION_SECONDS = 1.5
 _ATTEMPTS = 3
 _TERM_SECONDS = 1.5
 _FIRST_SECONDS = 2.0
@@ -71,6 +73,10 @@ class Failed(Exception):
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
+
+
+class Stranger(Failed):
+    """Somebody else listens: nobody that we know, or the service manager, which has yet to start a daemon."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -157,7 +163,7 @@ def connect() -> _socket.socket:
         raise Failed(
             FAILED, f"the socket path {path} is too long; set MCPGUARD_RUNTIME_DIR to a shorter directory"
         )
-    sock = _attempt(path)
+    sock = _served(path)
     if sock is not None:
         return sock
     daemon = _watch(_start_daemon(directory))
@@ -175,6 +181,19 @@ def connect() -> _socket.socket:
         pause = min(pause * 1.5, 0.05)
     words = _last_words(directory)
     raise Failed(FAILED, f"the mcpguard daemon does not start ({words}); see why with: mcpguard daemon start")
+
+
+def _served(path: str) -> _socket.socket | None:
+    """As `_attempt`, where a service manager may hold the socket: our first connection has it start a daemon."""
+    pause = 0.02
+    while True:
+        try:
+            return _attempt(path)
+        except Stranger:
+            if pause > _ACTIVATION_SECONDS:
+                raise
+        time.sleep(pause)
+        pause *= 2  # few connections: a stranger who never accepts would make the next one wait
 
 
 def _attempt(path: str) -> _socket.socket | None:
@@ -220,7 +239,7 @@ def _require_holder(sock: _socket.socket, path: str) -> None:
     except (OSError, ValueError):
         free = True  # no lock, or it names nobody
     if free or holder != pid:
-        raise Failed(
+        raise Stranger(
             LOST, f"what listens at {path} (pid {pid}) is not the mcpguard daemon that holds the lock; "
             "remove it and start a daemon: mcpguard daemon start",
         )  # fmt: skip

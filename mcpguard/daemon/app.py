@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+import msgspec
+
 from mcpguard import __version__, limits
 from mcpguard.approvals.book import Book
 from mcpguard.audit import record
@@ -52,6 +54,7 @@ from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
+from mcpguard.system.activation import handed_over
 from mcpguard.system.allocator import give_back, keep_freed_memory
 from mcpguard.system.approver import Below
 from mcpguard.system.files import private_directory
@@ -67,6 +70,7 @@ from mcpguard.system.peercred import attest, require_namespaces
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.privacy import keep_private
 from mcpguard.system.serverstore import ServerStore
+from mcpguard.system.servicenotify import ServiceNotify
 from mcpguard.system.truststore import Seen, TrustStore
 
 _log = logging.getLogger("mcpguard")
@@ -90,6 +94,7 @@ class Daemon:
         idle: End after this many seconds without a connection; 0 for never.
         line_seconds: Time in which a host must complete a line that it has begun.
         remembered: The rollback state that the audit log has last seen.
+        service: The service manager that has started us, if one has.
     """
 
     def __init__(
@@ -99,7 +104,9 @@ class Daemon:
         idle: float,
         line_seconds: float = limits.IDLE_LINE_SECONDS,
         remembered: Seen | None = None,
+        service: Service | None = None,
     ) -> None:
+        self._service = service or Service()
         self._recorder = Recorder(journal)
         self._folders = folders = Folders(FolderStore(paths.policy_dir()))
         self._policies = Policies(store, folders)
@@ -168,6 +175,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        if self._service.managed:
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._desk.note_trust("start")
         self._approvals.abandoned(self._instances.open_tickets)
         await self._spawner.start()
@@ -177,16 +186,20 @@ class Daemon:
             lambda sock: self._launch(self._connected(sock, run.settled), "a connection"),
             most=limits.HANDSHAKES,
             shims=True,
+            handed=self._service.sockets.get("run"),
         )
         admin = Listener(
             paths.admin_socket(),
             lambda sock: self._launch(control.answer(sock, self._verbs), "a control request"),
+            handed=self._service.sockets.get("admin"),
         )
         self._own = run.identity() | admin.identity()
         _log.info("mcpguard %s serves at %s", __version__, paths.runtime_dir())
+        self._service.notify.ready(self._in_a_line())
         try:
             await self._until_stopped()
         finally:
+            self._service.notify.stopping()
             run.close()
             self._approvals.close()
             await self._desktop.close()
@@ -338,6 +351,27 @@ class Daemon:
         self._approvals.void("the policy was changed", policy=rules.digest)
         return {"policy": _described(rules), "connections": len(self._sessions)}
 
+    def _reload(self) -> None:
+        """The service manager asks to read files again: the policy of the system may be another one."""
+        self._service.notify.reloading()
+        before = self._policies.applied.digest if self._policies.applied else ""
+        try:
+            rules = self._policies.reload()
+        except GuardError as error:
+            _log.error("the policy stays as it was: %s", error.sentence())
+        else:
+            if rules.digest != before:
+                self._recorder.later([record.policy(before, rules.digest, source=rules.file)])
+                for session in self._sessions.values():
+                    self._renew(session, session.standing)
+                self._approvals.void("the policy was changed", policy=rules.digest)
+        self._service.notify.ready(self._in_a_line())
+
+    def _in_a_line(self) -> str:
+        """What a service manager shows of us."""
+        rules = self._policies.rules
+        return f"policy {rules.mode.value}, {len(rules.rules)} rules"
+
     def _refold(self) -> int:
         """Other folders are trusted; how many connections that may concern."""
         for session in self._sessions.values():
@@ -373,6 +407,7 @@ class Daemon:
                     await self._stopping.wait()
             except TimeoutError:
                 now = loop.time()
+                self._service.notify.alive(now)
                 if now - last < 2 * _TICK_SECONDS:
                     self._tick(now)
                 last = now
@@ -453,6 +488,23 @@ def _answers(path: Path) -> bool:
         return True
 
 
+class Service(msgspec.Struct, frozen=True):
+    """What a service manager has to do with this daemon.
+
+    Attributes:
+        sockets: Those that it handed over, by name.
+        notify: Where it wants to hear how we are.
+    """
+
+    sockets: dict[str, socket.socket] = {}
+    notify: ServiceNotify = msgspec.field(default_factory=lambda: ServiceNotify({}))
+
+    @property
+    def managed(self) -> bool:
+        """Whether there is one."""
+        return bool(self.sockets) or self.notify.heard
+
+
 def main(*, idle: float = 0.0) -> None:
     """Run the daemon in the foreground until SIGTERM, SIGINT or `mcpguard daemon stop`.
 
@@ -463,19 +515,20 @@ def main(*, idle: float = 0.0) -> None:
     os.chdir("/")
     if not keep_private():
         _log.warning("this system does not keep other programs of yours from looking into the daemon")
+    service = Service(handed_over(), ServiceNotify())
     lock = take_lock(private_directory(paths.runtime_dir()))
     _raise_limits()
     private_directory(paths.state_dir())
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_main(idle))
+        runner.run(_main(idle, service))
     os.close(lock)
 
 
-async def _main(idle: float) -> None:
+async def _main(idle: float, service: Service) -> None:
     journal = Journal.open(paths.audit_dir())
     last = latest(paths.audit_dir(), "trust")
     remembered = Seen.from_record(last.body) if last else None
-    daemon = Daemon(journal, PolicyStore(paths.policy_dir()), idle, remembered=remembered)
+    daemon = Daemon(journal, PolicyStore(paths.policy_dir()), idle, remembered=remembered, service=service)
     _quiet_collector()
     keep_freed_memory()
     await daemon.serve()

@@ -34,6 +34,7 @@ class Listener:
         accepted: Called with each connection, non-blocking and close-on-exec.
         most: Connections that may be unsettled at a time: accepted, and `settled` was not called for them yet. The
             others wait in the kernel's queue, and are turned away when that is full; 0 for no such bound.
+        handed: The socket of a service manager, bound and listening; it stays there when this listener is closed.
         shims: Whether shims connect here. Then the kernel notes with every message who sent it (SO_PASSCRED,
             SO_PASSPIDFD); set before anybody connects, so that no first message is missed. If not, nobody may pass
             descriptors (SO_PASSRIGHTS, Linux 6.16): there is no use for them.
@@ -44,31 +45,24 @@ class Listener:
     """
 
     def __init__(
-        self, path: Path, accepted: Callable[[socket.socket], None], *, most: int = 0, shims: bool = False
+        self,
+        path: Path,
+        accepted: Callable[[socket.socket], None],
+        *,
+        most: int = 0,
+        shims: bool = False,
+        handed: socket.socket | None = None,
     ) -> None:
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            raise PeerError(
-                f"the socket path {path} is too long", hint="set MCPGUARD_RUNTIME_DIR to a shorter directory"
-            )
-        private_socket_path(path)
         self._path = path
         self._accepted = accepted
         self._most = most
         self._unsettled = 0
         self._loop = asyncio.get_running_loop()
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._sock.setblocking(False)
-        before = os.umask(0o177)
-        try:
-            self._sock.bind(os.fspath(path))
-        except OSError as error:
-            self._sock.close()
-            raise DaemonError(f"cannot listen at {path}: {error.strerror}") from error
-        finally:
-            os.umask(before)
-        if sys.platform == "linux":
-            self._ask(shims=shims)
-        self._sock.listen(_BACKLOG)
+        self._handed = handed is not None
+        self._sock = handed or _bound(path)
+        self._options = {_SO_PASSCRED: 1, _SO_PASSPIDFD: 1} if shims else {_SO_PASSRIGHTS: 0}
+        self._ask(self._sock)
+        self._sock.listen(_BACKLOG)  # also one that listens: from now on the kernel names us as the listener
         self._loop.add_reader(self._sock.fileno(), self._ready)
 
     def identity(self) -> frozenset[tuple[int, int] | str]:
@@ -83,17 +77,17 @@ class Listener:
             self._again()
 
     def close(self) -> None:
-        """Stop listening and remove the socket."""
+        """Stop listening and remove the socket, if it is ours."""
         self._loop.remove_reader(self._sock.fileno())
-        self._path.unlink(missing_ok=True)
+        if not self._handed:
+            self._path.unlink(missing_ok=True)
         self._sock.close()
 
-    def _ask(self, *, shims: bool) -> None:
+    def _ask(self, sock: socket.socket) -> None:
         """Set what connections inherit; a kernel that does not know an option goes without."""
-        options = {_SO_PASSCRED: 1, _SO_PASSPIDFD: 1} if shims else {_SO_PASSRIGHTS: 0}
-        for option, value in options.items():
+        for option, value in self._options.items() if sys.platform == "linux" else ():
             try:
-                self._sock.setsockopt(socket.SOL_SOCKET, option, value)
+                sock.setsockopt(socket.SOL_SOCKET, option, value)
             except OSError as error:
                 if error.errno not in _UNKNOWN:
                     raise
@@ -109,6 +103,8 @@ class Listener:
                     self._rest(error)
                 return
             connection.setblocking(False)
+            if self._handed:  # it may be older than our options; a shim says nothing before it was greeted
+                self._ask(connection)
             self._unsettled += 1
             self._accepted(connection)
             if self._unsettled == self._most:
@@ -124,3 +120,23 @@ class Listener:
     def _again(self) -> None:
         if self._sock.fileno() >= 0:
             self._loop.add_reader(self._sock.fileno(), self._ready)
+
+
+def _bound(path: Path) -> socket.socket:
+    """A socket of our own at a path, for us alone."""
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise PeerError(
+            f"the socket path {path} is too long", hint="set MCPGUARD_RUNTIME_DIR to a shorter directory"
+        )
+    private_socket_path(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    before = os.umask(0o177)
+    try:
+        sock.bind(os.fspath(path))
+    except OSError as error:
+        sock.close()
+        raise DaemonError(f"cannot listen at {path}: {error.strerror}") from error
+    finally:
+        os.umask(before)
+    return sock

@@ -84,6 +84,15 @@ class Policies:
         self._rules = self._store.apply(data, source)
         return self._rules
 
+    def reload(self) -> RuleSet:
+        """Read what is stored again: the policy of the system may have changed since.
+
+        Raises:
+            ConfigError: It is not valid; what was in force stays.
+        """
+        self._rules = self._store.load()
+        return self.rules
+
     def decider(self, standing: Standing) -> Decider:
         """The policy of one connection."""
         if self._rules is None:

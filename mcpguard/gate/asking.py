@@ -136,9 +136,13 @@ def binding(state: State, call: Call, value: Json) -> Binding:
 
 
 def forget(state: State, held: Held) -> None:
-    """Somebody who waited is gone; the question stays, for an identical retry."""
+    """Somebody who waited is gone; the question stays, for an identical retry.
+
+    The host's user is asked as long as an identical request of this connection waits.
+    """
     state.shared.book.leave(held.ticket)
-    inband.withdraw(state, held.ticket)
+    if all(other.ticket != held.ticket for other in state.waiting.values()):
+        inband.withdraw(state, held.ticket)
     state.out.later.append(state.ledger.approval("left", held.ticket))
     state.out.announce = True
 

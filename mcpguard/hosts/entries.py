@@ -8,13 +8,15 @@ is no command is told apart, and never edited: a remote server, and an entry tha
 from __future__ import annotations
 
 import enum
+import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from mcpguard.hosts import jsontree, tomltree, yamltree
-from mcpguard.hosts.tree import Kind, Paths, Tree, line_of
+from mcpguard.hosts.tree import Kind, Paths, Tree
 from mcpguard.model import Json, JsonObject
 
 _COMMANDS: Final = ("command", "cmd")
@@ -115,13 +117,14 @@ def entries(data: bytes, file: str, dialect: Dialect, paths: Paths) -> list[Entr
 
 def entries_of(tree: Tree, data: bytes, paths: Paths) -> list[Entry]:
     """The servers of a file that was read."""
+    ends = [end.start() for end in re.finditer(b"\n", data)]
     found: dict[tuple[str, ...], Entry] = {}
     for path in paths:
         for place, servers in tree.at(path):
             for name, one in _named(servers):
                 if (*path, name) in paths:
                     continue  # what holds servers is none
-                entry = _entry(data, name, (*place, name), one)
+                entry = _entry(bisect_left(ends, one.start) + 1, name, (*place, name), one)
                 if entry.path in found:
                     entry = Entry(
                         name, entry.path, entry.line, Form.UNKNOWN, why="two entries have this name"
@@ -131,16 +134,24 @@ def entries_of(tree: Tree, data: bytes, paths: Paths) -> list[Entry]:
 
 
 def _named(servers: Tree) -> Iterator[tuple[str, Tree]]:
-    """Names and entries of an object; of a list each entry has its name in it."""
+    """Names and entries of an object; of a list each entry has its name in it.
+
+    Of an object that has no places (anchors) each entry is named, so that none is there without anybody knowing.
+    """
     yield from servers.members.items()
+    if not servers.members and isinstance(servers.value, dict):
+        for name, value in servers.value.items():
+            yield str(name), Tree(Kind.ALIAS, value, servers.start, servers.end)
     for item in servers.items:
         name = item.members.get("name")
         if name is not None and isinstance(name.value, str):
             yield name.value, item
 
 
-def _entry(data: bytes, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
-    line = line_of(data, tree.start)
+def _entry(line: int, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
+    if not all(_is_text(part) for part in path):
+        shown = tuple(part.encode("utf-8", "backslashreplace").decode() for part in path)
+        return Entry(shown[-1], shown, line, Form.UNKNOWN, why="its name is not Unicode text")
     if tree.kind is not Kind.OBJECT:
         return Entry(
             name, path, line, Form.UNKNOWN, why="it is no object, or stands for another by an anchor"
@@ -157,14 +168,16 @@ def _entry(data: bytes, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
     )
     holder, key = _holder(tree)
     if holder is None:
-        url = next((str(facts[word]) for word in _URLS if isinstance(facts.get(word), str)), "")
-        if url or facts.get("type") in _REMOTE:
-            return msgspec.structs.replace(plain, form=Form.REMOTE, url=url)
+        inner = facts.get("transport")
+        for said in (facts, inner if isinstance(inner, dict) else {}):
+            url = next((said[word] for word in _URLS if _text(said.get(word))), "")
+            if url or _text(said.get("type")) in _REMOTE:
+                return msgspec.structs.replace(plain, form=Form.REMOTE, url=url)
         return msgspec.structs.replace(plain, why="it has neither a command nor a url")
     command, args = holder.members[key], holder.members.get("args")
     if command.kind is Kind.ARRAY:
         return _whole(plain, holder, key, command)
-    if command.kind is not Kind.STRING or not command.value:
+    if command.kind is not Kind.STRING or not command.value or not _is_text(command.value):
         return msgspec.structs.replace(plain, why="its command is not text on one line")
     if args is not None and not _texts(args):
         return msgspec.structs.replace(plain, why="its args are not a list of texts")
@@ -191,7 +204,8 @@ def _whole(plain: Entry, holder: Tree, key: str, command: Tree) -> Entry:
 def _holder(tree: Tree) -> tuple[Tree | None, str]:
     """The object that has the command, and under which name."""
     for word in _COMMANDS:
-        if word in tree.members and tree.members[word].kind is not Kind.OBJECT:
+        said = tree.members.get(word)
+        if said is not None and said.value is not None and said.kind is not Kind.OBJECT:
             return tree, word
     for outer in _INSIDE:
         inner = tree.members.get(outer)
@@ -202,13 +216,15 @@ def _holder(tree: Tree) -> tuple[Tree | None, str]:
 
 
 def _texts(tree: Tree) -> bool:
-    """Whether it is an array of texts, each on one line of its own or of others."""
-    return tree.kind is Kind.ARRAY and all(isinstance(item.value, str) for item in tree.items)
+    """Whether it is an array of texts, each of which is written there."""
+    return tree.kind is Kind.ARRAY and all(
+        item.kind is not Kind.ALIAS and _is_text(item.value) for item in tree.items
+    )
 
 
 def _environment(facts: JsonObject) -> dict[str, str]:
     found: JsonObject = next((facts[word] for word in _ENVIRONMENTS if isinstance(facts.get(word), dict)), {})
-    return {str(name): value for name, value in found.items() if isinstance(value, str)}
+    return {str(name): value for name, value in found.items() if _is_text(str(name)) and _is_text(value)}
 
 
 def _enabled(facts: JsonObject) -> bool:
@@ -216,4 +232,9 @@ def _enabled(facts: JsonObject) -> bool:
 
 
 def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
+    return value if _is_text(value) else ""
+
+
+def _is_text(value: Json) -> bool:
+    """Whether it is a text that can be written down: JSON and YAML can say halves of surrogate pairs."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)

@@ -255,8 +255,3 @@ def path_of(place: Place, system: str, home: str, env: Mapping[str, str]) -> tup
 def of_hosts(names: tuple[str, ...] = (), scope: Scope = Scope.USER) -> Iterator[Place]:
     """The files of these hosts, or of all."""
     return (place for place in PLACES if place.scope is scope and (not names or place.host in names))
-
-
-def titles() -> dict[str, str]:
-    """What people call each host, by name."""
-    return {place.host: place.title for place in PLACES}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any, Final
 
+from mcpguard import limits
 from mcpguard.hosts.tree import BOM, Kind, Tree, line_of, text_of, unreadable
 from mcpguard.model import Json
 
 _KINDS: Final = {"inline_table": Kind.OBJECT, "array": Kind.ARRAY, "string": Kind.STRING}
 _TABLES: Final = ("table", "table_array_element")
+_PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 class _Node:
     """A table while it is put together: TOML writes one table in many places."""
 
-    def __init__(self, value: Json, start: int, end: int) -> None:
+    def __init__(self, value: Json, start: int, end: int, *, block: bool = True) -> None:
         self.value = value
+        self.block = block
         self.start = start
         self.end = end
         self.members: dict[str, _Node | Tree] = {}
@@ -28,7 +32,7 @@ class _Node:
             items = tuple(item.tree() for item in self.items)
             return Tree(Kind.ARRAY, self.value, self.start, self.end, items=items, block=True)
         members = {name: _whole(child) for name, child in self.members.items()}
-        return Tree(Kind.OBJECT, self.value, self.start, self.end, members, self.keys, block=True)
+        return Tree(Kind.OBJECT, self.value, self.start, self.end, members, self.keys, block=self.block)
 
 
 def read(data: bytes, file: str) -> Tree:
@@ -38,23 +42,40 @@ def read(data: bytes, file: str) -> Tree:
         ConfigError: It is not TOML; nothing can be written.
     """
     text = text_of(data, file)
+    if len(data) > limits.TOML_CONFIG_BYTES:
+        raise unreadable(file, f"longer than {limits.TOML_CONFIG_BYTES} bytes")
     skipped = len(BOM) if data.startswith(BOM) else 0
     try:
-        value = tomllib.loads(text)
+        return _read(text, file, skipped)
     except tomllib.TOMLDecodeError as error:
+        reason, place = str(error), _PLACE.search(str(error))
+        line = int(place[1] or line_of(data, len(data))) if place else 0
+        raise unreadable(file, f"not TOML: {_PLACE.sub('', reason)}", line) from error
+    except ValueError as error:
         raise unreadable(file, f"not TOML: {error}") from error
     except RecursionError as error:
         raise unreadable(file, "not TOML: nested too deep") from error
+
+
+def _read(text: str, file: str, skipped: int) -> Tree:
+    value = tomllib.loads(text)
     parsed = _parse(text.encode())
     if parsed.has_error:
-        raise unreadable(file, "TOML that is read in two ways", line_of(data, skipped))
-    root = _Node(value, skipped, len(data))
+        raise unreadable(file, "TOML that is read in two ways", _wrong(parsed).start_point.row + 1)
+    root = _Node(value, skipped, skipped + len(text.encode()))
     for node in parsed.named_children:
         if node.type == "pair":
             _pair(root, node, skipped)
         elif node.type in _TABLES:
             _table(root, node, skipped)
     return root.tree()
+
+
+def _wrong(node: Any) -> Any:
+    """The first node that the grammar does not know."""
+    while not node.is_error and (inner := next((child for child in node.children if child.has_error), None)):
+        node = inner
+    return node
 
 
 def _parse(body: bytes) -> Any:
@@ -91,7 +112,7 @@ def _inside(table: _Node, name: str, start: int, end: int) -> _Node:
     """The table of a name, made if it was not spoken of; of an array of tables its last element."""
     found = table.members.get(name)
     if not isinstance(found, _Node):
-        found = table.members[name] = _Node(table.value[name], start, end)
+        found = table.members[name] = _Node(table.value[name], start, end, block=table.block)
         table.keys[name] = start
     return found.items[-1] if isinstance(found.value, list) else found
 
@@ -121,11 +142,10 @@ def _value(node: Any, value: Json, skipped: int) -> Tree:
         items = tuple(_value(child, item, skipped) for child, item in zip(children, value, strict=True))
         return Tree(kind, value, start, end, items=items)
     if kind is Kind.OBJECT:
-        inline = _Node(value, start, end)
+        inline = _Node(value, start, end, block=False)
         for pair in children:
             _pair(inline, pair, skipped)
-        members = {name: _whole(child) for name, child in inline.members.items()}
-        return Tree(kind, value, start, end, members, inline.keys)
+        return inline.tree()
     return Tree(kind, value, start, end)
 
 

@@ -31,6 +31,8 @@ class Kind(enum.Enum):
     OBJECT = "object"
     ARRAY = "array"
     STRING = "string"
+    ALIAS = "alias"
+    """It stands for what is written elsewhere, and its place is that one (YAML)."""
     OTHER = "other"
 
 
@@ -45,6 +47,7 @@ class Tree(msgspec.Struct, frozen=True):
         members: Of an object: its members, in the order of the file.
         keys: Of an object: where the key of each member begins.
         items: Of an array: its elements.
+        dashes: Of an array that is written one element a line (YAML): where the dash of each element is.
         block: Whether an array or object is written without brackets, one element a line (YAML, tables of TOML).
     """
 
@@ -55,6 +58,7 @@ class Tree(msgspec.Struct, frozen=True):
     members: dict[str, Tree] = {}
     keys: dict[str, int] = {}
     items: tuple[Tree, ...] = ()
+    dashes: tuple[int, ...] = ()
     block: bool = False
 
     def at(self, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Tree]]:

@@ -11,8 +11,8 @@ after the host has written the file anew in its own manner, the same words do.
 
 from __future__ import annotations
 
-import copy
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -27,6 +27,8 @@ PROGRAM: Final = "mcpguard"
 _RUN: Final = "run"
 _NAME: Final = "--name"
 _END: Final = "--"
+_COMMA_BEHIND: Final = re.compile(rb"(?:\s|//[^\n]*|#[^\n]*|/\*.*?\*/)*+,", re.DOTALL)
+_UNPRINTABLE: Final = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 class Edit(msgspec.Struct, frozen=True):
@@ -136,6 +138,13 @@ def unwrap(file: File, entry: Entry, done: Wrapped) -> list[Edit]:
             line=entry.line,
             hint="it is left as it is; take mcpguard out by hand, or wrap it anew with: mcpguard host wrap",
         )
+    if not done.before:
+        raise ConfigError(
+            f"the server {entry.name!a} does not say what it started before mcpguard was put before it",
+            file=file.name,
+            line=entry.line,
+            hint="it is left as it is; take mcpguard out by hand",
+        )
     command, array = _placed(entry.command), entry.args
     if entry.form is Form.ARRAY:
         return [_first_away(file.data, command, done)]
@@ -166,8 +175,15 @@ def check(old: File, new: File, wanted: Mapping[tuple[str, ...], tuple[str, ...]
     Raises:
         ConfigError: It does not; it must not be written.
     """
-    argv = {entry.path: entry.argv for entry in new.entries()}
-    if _without(old, wanted) != _without(new, wanted) or any(
+    trees = [file.tree() for file in (old, new)]
+    entries = [entries_of(tree, file.data, file.paths) for tree, file in zip(trees, (old, new), strict=True)]
+    argv = {entry.path: entry.argv for entry in entries[1]}
+    left = {
+        id(entry.holder.value): {entry.key, "args"}
+        for entry in (*entries[0], *entries[1])
+        if entry.path in wanted and entry.holder is not None
+    }
+    if not _same(trees[0].value, trees[1].value, left) or any(
         argv.get(path) != wanted[path] for path in wanted
     ):
         raise ConfigError(
@@ -177,36 +193,39 @@ def check(old: File, new: File, wanted: Mapping[tuple[str, ...], tuple[str, ...]
         )
 
 
-def _without(file: File, wanted: Mapping[tuple[str, ...], tuple[str, ...]]) -> Json:
-    """All that a file says, without the commands and arguments of these entries."""
-    tree = file.tree()
-    rest = copy.deepcopy(tree.value)
-    for entry in entries_of(tree, file.data, file.paths):
-        if entry.path in wanted and entry.holder is not None:
-            for holder in _copies(rest, tree.value, entry.holder.value):
-                holder.pop(entry.key, None)
-                holder.pop("args", None)
-    return rest
+def _same(one: Json, other: Json, left: Mapping[int, set[str]]) -> bool:
+    """Whether two values are the same but for some members of some objects, which are known by their identity.
 
-
-def _copies(rest: Json, value: Json, holder: Json) -> Iterable[dict[str, Json]]:
-    """The copy of one object, found where that very object stands in what was copied."""
-    left = [(rest, value)]
-    while left:
-        ours, theirs = left.pop()
-        if theirs is holder:
-            yield ours
-        elif isinstance(theirs, dict):
-            left += [(ours[key], theirs[key]) for key in theirs if key in ours]
-        elif isinstance(theirs, list):
-            left += list(zip(ours, theirs, strict=True))
+    Not by `==`: for it 1, 1.0 and true are the same, and no number that is none is the same as itself.
+    """
+    todo, done = [(one, other)], set()
+    while todo:
+        a, b = todo.pop()
+        if (id(a), id(b)) in done:
+            continue
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, dict):
+            done.add((id(a), id(b)))
+            names = [[name for name in each if name not in left.get(id(each), ())] for each in (a, b)]
+            if names[0] != names[1]:
+                return False
+            todo += [(a[name], b[name]) for name in names[0]]
+        elif isinstance(a, list):
+            done.add((id(a), id(b)))
+            if len(a) != len(b):
+                return False
+            todo += list(zip(a, b, strict=True))
+        elif a != b and not (a != a and b != b):  # noqa: PLR0124 (only what is no number differs from itself)
+            return False
+    return True
 
 
 def _before_first(file: File, array: Tree, words: tuple[str, ...]) -> Edit:
     """Words put before the first element of an array."""
     literals = [_literal(word) for word in words]
     if array.block:
-        start = _element(file.data, array, 0)
+        start = _element(array, 0)
         after = _ending(file.data) + _indent(file.data, start)
         return Edit(start, start, b"".join(b"- " + one + after for one in literals))
     text = b", ".join(literals)
@@ -216,20 +235,25 @@ def _before_first(file: File, array: Tree, words: tuple[str, ...]) -> Edit:
 
 
 def _first_away(data: bytes, array: Tree, done: Wrapped) -> Edit:
-    """What was put before the first element taken away: as the text that it was, else as so many elements."""
+    """What was put before the first element taken away: as the text that it was, else as so many elements.
+
+    With the last element goes a comma behind it. An array in lines must not be empty: a pair of brackets is left.
+    """
     many = len(done.after) - len(done.before)
-    start, added = _element(data, array, 0), done.added.encode()
-    if added and not done.member and data.startswith(added, start):
-        return Edit(start, start + len(added), b"")
+    start, added = _element(array, 0), done.added.encode()
+    known = bool(added) and not done.member and data.startswith(added, start)
     if len(array.items) > many:
-        return Edit(start, _element(data, array, many), b"")
-    return Edit(start, array.items[many - 1].end, b"")
+        return Edit(start, start + len(added) if known else _element(array, many), b"")
+    end = array.items[many - 1].end
+    if array.block:
+        return Edit(start, end, b" []")
+    comma = _COMMA_BEHIND.match(data, end)
+    return Edit(start, comma.end() if comma else end, b"")
 
 
-def _element(data: bytes, array: Tree, number: int) -> int:
+def _element(array: Tree, number: int) -> int:
     """Where an element begins, the dash of a block included."""
-    start = array.items[number].start
-    return data.rindex(b"-", 0, start) if array.block else start
+    return array.dashes[number] if array.block else array.items[number].start
 
 
 def _member(file: File, entry: Entry, words: tuple[str, ...]) -> Edit:
@@ -243,7 +267,7 @@ def _member(file: File, entry: Entry, words: tuple[str, ...]) -> Edit:
         return Edit(place, place, b"," + gap + b'"args": ' + array)
     colon = b": " if file.dialect is Dialect.YAML else b" = "
     if not holder.block:
-        return Edit(place, place, b", args" + colon + array)
+        return Edit(place, place, b", " + _outer_key(file, entry) + b"args" + colon + array)
     start = _ending(file.data) + _indent(file.data, key) + _outer_key(file, entry)
     return Edit(place, place, start + b"args" + colon + array)
 
@@ -277,8 +301,9 @@ def _indent(data: bytes, place: int) -> bytes:
 
 
 def _literal(text: str) -> bytes:
-    """A text as JSON writes it, which is a text for TOML and YAML, too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f").encode()
+    """A text as JSON writes it, which is a text for TOML and YAML, too: what one of them may not hold is escaped."""
+    plain = json.dumps(text, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain).encode()
 
 
 def _ending(data: bytes) -> bytes:

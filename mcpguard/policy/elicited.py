@@ -18,7 +18,10 @@ from mcpguard.policy.rules import Elicit
 MODES: Final = ("form", "url")
 """The modes of an elicitation."""
 
-_URL: Final = re.compile(r"https?://([a-z0-9_.-]{1,253})(?::[0-9]{1,5})?(?:[/?#][!-~]*)?", re.IGNORECASE)
+_URL: Final = re.compile(
+    r"https?://([a-z0-9_.-]{1,253})(?::[0-9]{1,5})?(?:[/?#][!-~]*)?",
+    re.IGNORECASE | re.ASCII,  # else the other case of some letter of another alphabet is one of these
+)
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _ADDRESS: Final = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){3}")
 

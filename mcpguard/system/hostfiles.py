@@ -12,7 +12,7 @@ import msgspec
 
 from mcpguard.errors import ConfigError
 from mcpguard.hosts.inventory import Server
-from mcpguard.hosts.places import PLACES, Place, Scope, path_of
+from mcpguard.hosts.places import Place, Scope, path_of
 from mcpguard.hosts.wrapping import File
 from mcpguard.system import configfile
 from mcpguard.system.configfile import Found
@@ -52,9 +52,9 @@ def present(places: Iterable[Place], folder: Path | None = None) -> Iterator[Hos
                 yield read
 
 
-def place_of(path: Path) -> Place | None:
-    """What a file is, by where it is."""
-    for place in PLACES:
+def place_of(path: Path, places: Iterable[Place]) -> Place | None:
+    """Which of these places a file is, by where it is."""
+    for place in places:
         text, pattern = path_of(place, sys.platform, str(Path.home()), os.environ)
         parts = len(Path(text, pattern).parts)
         folder = (

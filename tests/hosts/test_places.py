@@ -9,7 +9,7 @@ import pytest
 
 from mcpguard.hosts import catalogue
 from mcpguard.hosts.entries import Dialect
-from mcpguard.hosts.places import CHECKED, PLACES, Place, Scope, of_hosts, path_of, titles
+from mcpguard.hosts.places import CHECKED, PLACES, Place, Scope, of_hosts, path_of
 from mcpguard.policy.document import parse
 
 HOME = "/home/u"
@@ -21,6 +21,8 @@ ENDINGS = {
     ".toml": {Dialect.TOML},
     ".yaml": {Dialect.YAML},
 }
+
+TITLES = {place.host: place.title for place in PLACES}
 
 
 def row(place: Place) -> str:
@@ -51,7 +53,7 @@ def test_row_is_sane(place: Place) -> None:
     assert place.dialect in ENDINGS[name[name.rindex(".") :]]
     assert place.paths
     assert all(path and all(path) for path in place.paths)
-    assert place.title == titles()[place.host]
+    assert place.title == TITLES[place.host]
     assert place.linux.count("\\") == place.macos.count("\\") == place.windows.count("/") == 0
     for text in (place.linux, place.macos):
         if text and place.scope is Scope.USER:
@@ -63,22 +65,20 @@ def test_row_is_sane(place: Place) -> None:
 
 
 def test_every_host_has_one_title_and_every_title_one_host() -> None:
-    assert len({(place.host, place.title) for place in PLACES}) == len(titles())
-    assert len(set(titles().values())) == len(titles())
+    assert len({(place.host, place.title) for place in PLACES}) == len(TITLES)
+    assert len(set(TITLES.values())) == len(TITLES)
 
 
 def test_names_are_those_of_the_catalogue() -> None:
     """Else `host:NAME` of a policy would mean one host here and another there."""
     known = {host.ident: host.title.removesuffix(" CLI") for host in catalogue.KNOWN}
-    both = known.keys() & titles().keys()
+    both = known.keys() & TITLES.keys()
     assert len(both) > 15
-    assert {name: titles()[name].removesuffix(" CLI") for name in both} == {
-        name: known[name] for name in both
-    }
-    assert known.keys() - titles().keys() == {"jetbrains"}  # keeps its servers in the settings of the IDE
+    assert {name: TITLES[name].removesuffix(" CLI") for name in both} == {name: known[name] for name in both}
+    assert known.keys() - TITLES.keys() == {"jetbrains"}  # keeps its servers in the settings of the IDE
 
 
-@pytest.mark.parametrize("host", titles())
+@pytest.mark.parametrize("host", TITLES)
 def test_policy_can_name_every_host(host: str) -> None:
     text = f'version = 1\nmode = "enforce"\n[[rule]]\nid = "r"\ntools = ["*"]\nwho = ["host:{host}"]\neffect = "allow"\n'
     assert parse(text.encode(), "test").rules
@@ -90,7 +90,7 @@ def test_old_place_leads_to_one_that_is_read(place: Place) -> None:
     assert place.old.replace("~", HOME, 1) in targets
 
 
-@pytest.mark.parametrize("host", titles())
+@pytest.mark.parametrize("host", TITLES)
 def test_every_host_has_a_place_that_is_read(host: str) -> None:
     assert any(not place.old for place in PLACES if place.host == host)
 
