@@ -6,7 +6,6 @@ Rule 2: each file stands for itself: one that cannot be changed is said, and the
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -175,8 +174,7 @@ def _wrapped(
     file = host_file.file()
     edits, done = [], {}
     for entry in chosen:
-        with _half_characters_told(file, entry):
-            more, done[entry.path] = wrap(file, entry, program, _policy_name(entry.name))
+        more, done[entry.path] = wrap(file, entry, program, _policy_name(entry.name))
         edits += more
     new = edited(file.data, edits)
     check(
@@ -193,10 +191,7 @@ def _unwrapped(
     host_file: HostFile, undone: list[tuple[Entry, Wrapped]], known: Mapping[tuple[str, ...], Wrapped]
 ) -> Plan:
     file = host_file.file()
-    edits = []
-    for entry, done in undone:
-        with _half_characters_told(file, entry):
-            edits += unwrap(file, entry, done)
+    edits = [edit for entry, done in undone for edit in unwrap(file, entry, done)]
     new = edited(file.data, edits)
     wanted = {entry.path: done.before for entry, done in undone}
     check(file, File(new, file.name, file.dialect, file.paths), wanted)
@@ -234,20 +229,6 @@ def _done(
             hint="it was registered, and mcpguard server show tells its command",
         )
     return from_words(entry)
-
-
-@contextlib.contextmanager
-def _half_characters_told(file: File, entry: Entry) -> Iterator[None]:
-    """JSON can say half of a character (a lone surrogate), which no file can hold otherwise."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"the command of the server {entry.name!a} holds half a character",
-            file=file.name,
-            line=entry.line,
-            hint="nothing was written",
-        ) from error
 
 
 def _policy_name(name: str) -> str:

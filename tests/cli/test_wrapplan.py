@@ -122,14 +122,15 @@ def test_names_of_servers_become_names_of_policy(tmp_path: Path, store: WrapStor
     assert plan.new == before
 
 
-def test_half_a_character_is_a_fault_of_its_file(tmp_path: Path) -> None:
-    bad = put(tmp_path / "bad.json", '{"mcpServers": {\n"a": {"command": "n\\ud800px", "args": ["x"]}}}')
-    odd = put(tmp_path / "odd.json", '{"mcpServers": {"\\ud800": {"command": "npx", "args": ["\\udfff"]}}}')
-    plans, (fault,) = to_wrap([at(bad), at(odd)], {}, PROGRAM)
-    assert fault.sentence == (
-        f"{bad}:2: the command of the server 'a' holds half a character: nothing was written"
-    )
-    assert [plan.target for plan in plans] == [odd]
+def test_half_a_character_stops_no_other_server(tmp_path: Path, store: WrapStore) -> None:
+    """JSON can say half of a character, which no file can hold otherwise."""
+    half = '"h": {"command": "n\\ud800px", "args": ["x"]}'
+    path = put(tmp_path / "mcp.json", f'{{"mcpServers": {{{half}, "a": {{"command": "npx"}}}}}}')
+    odd = put(tmp_path / "odd.json", '{"mcpServers": {"\\ud800": {"command": "npx", "args": ["x"]}}}')
+    plans = planned(at(path), at(odd), store=store)
+    assert plans[0].names == ("a",)
+    assert half.encode() in plans[0].new
+    assert [line for plan in plans for line in diff(plan)]
 
 
 def test_record_of_an_entry_that_is_gone_goes_with_the_next_change(tmp_path: Path, store: WrapStore) -> None:
