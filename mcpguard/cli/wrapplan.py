@@ -182,7 +182,8 @@ def _wrapped(
     )
     target = host_file.found.target if host_file.found else host_file.path
     record = records.get(str(target))
-    kept = [one for one in record.entries if one.path not in done] if record else []
+    there = {server.entry.path for server in host_file.servers}
+    kept = [one for one in record.entries if one.path not in done and one.path in there] if record else []
     return Plan(host_file, new, tuple(chosen), (*kept, *done.values()))
 
 
@@ -194,7 +195,8 @@ def _unwrapped(
     new = edited(file.data, edits)
     wanted = {entry.path: done.before for entry, done in undone}
     check(file, File(new, file.name, file.dialect, file.paths), wanted)
-    kept = tuple(one for path, one in known.items() if path not in wanted)
+    there = {server.entry.path for server in host_file.servers}
+    kept = tuple(one for path, one in known.items() if path not in wanted and path in there)
     return Plan(host_file, new, tuple(entry for entry, _ in undone), kept)
 
 

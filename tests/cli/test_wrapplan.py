@@ -122,6 +122,27 @@ def test_names_of_servers_become_names_of_policy(tmp_path: Path, store: WrapStor
     assert plan.new == before
 
 
+def test_half_a_character_stops_no_other_server(tmp_path: Path, store: WrapStore) -> None:
+    """JSON can say half of a character, which no file can hold otherwise."""
+    half = '"h": {"command": "n\\ud800px", "args": ["x"]}'
+    path = put(tmp_path / "mcp.json", f'{{"mcpServers": {{{half}, "a": {{"command": "npx"}}}}}}')
+    odd = put(tmp_path / "odd.json", '{"mcpServers": {"\\ud800": {"command": "npx", "args": ["x"]}}}')
+    plans = planned(at(path), at(odd), store=store)
+    assert plans[0].names == ("a",)
+    assert half.encode() in plans[0].new
+    assert [line for plan in plans for line in diff(plan)]
+
+
+def test_record_of_an_entry_that_is_gone_goes_with_the_next_change(tmp_path: Path, store: WrapStore) -> None:
+    path = put(tmp_path / "mcp.json", servers("a", "b"))
+    wrapped(path, store)
+    content = json.loads(path.read_bytes())
+    del content["mcpServers"]["b"]
+    put(path, content)
+    carry_out(undone(path, store)[0][0], store, AT)
+    assert store.load() == {}
+
+
 def test_entry_that_was_changed_since_is_left(tmp_path: Path, store: WrapStore) -> None:
     path = put(tmp_path / "mcp.json", servers("a", "b"))
     wrapped(path, store)
