@@ -183,7 +183,9 @@ def _conclusion(outcome: Outcome, *, dry_run: bool) -> list[str]:
         return ["nothing was changed; what was left alone is said above"]
     if not count:
         return ["nothing to do: every server that a host starts is behind mcpguard", _NEXT]
-    lines = [f"{_many(count)} of {', '.join(hosts)} start behind mcpguard now"]
+    lines = [
+        f"{_many(count)} of {', '.join(hosts)} {'starts' if count == 1 else 'start'} behind mcpguard now"
+    ]
     if titled := restarts(outcome.plans):
         lines.append(f"restart: {', '.join(titled)}")
     return [*lines, *_policy_words(), _NEXT, "undo everything: mcpguard host unwrap --all"]

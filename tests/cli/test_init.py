@@ -44,13 +44,13 @@ def test_first_time_wraps_everything_and_the_second_finds_nothing_to_do(place: H
     assert "restart: Claude Code, Codex, Goose, VS Code\n" in said
     assert "watching only: everything is recorded, nothing is refused\n" in said
     assert "undo everything: mcpguard host unwrap --all\n" in said
-    assert f"VS Code: 1 servers in {files['vscode']}, 1 remote (left alone)\n" in said
+    assert f"VS Code: 1 server in {files['vscode']}, 1 remote (left alone)\n" in said
     assert place.answers()
     after = {path: path.read_bytes() for path in before}
     kept = tree(place.state / "wrapped")
     again = told(place, "--yes")
     assert "nothing to do: every server that a host starts is behind mcpguard\n" in again
-    assert f"Codex: 1 servers in {files['codex']}, 1 guarded already\n" in again
+    assert f"Codex: 1 server in {files['codex']}, 1 guarded already\n" in again
     assert {path: path.read_bytes() for path in before} == after
     assert tree(place.state / "wrapped") == kept
     place.mcpguard("host", "unwrap", "--all", "--yes")
@@ -63,7 +63,7 @@ def test_run_again_it_does_what_is_new(place: House) -> None:
     content = json.loads(path.read_bytes())
     content["mcpServers"] |= servers("b")["mcpServers"]
     put(path, content)
-    assert "1 servers of Cursor start behind mcpguard now\n" in told(place, "--yes")
+    assert "1 server of Cursor starts behind mcpguard now\n" in told(place, "--yes")
     assert (argv(path, "a"), argv(path, "b")) == (guarded("a"), guarded("b"))
 
 
@@ -215,7 +215,7 @@ def test_numbers_switch_servers_off_and_on_again(place: House) -> None:
     screen.press("2\r")
     screen.asks("Change these files")
     screen.press("y\r")
-    screen.shows("1 servers of Claude Code start behind mcpguard now")
+    screen.shows("1 server of Claude Code starts behind mcpguard now")
     assert screen.end() == 0
     assert argv(one, "a") == guarded("a")
     assert argv(one, "b") == ["npx", "-y", "b"]
