@@ -29,7 +29,7 @@ def daemon() -> None:
     "--on-demand", is_flag=True, help="End after some idle minutes; log to a file. Used by `mcpguard run`."
 )
 @click.option(
-    "--idle", type=float, default=None, metavar="SECONDS", help="With --on-demand, another idle time."
+    "--idle", type=float, default=None, metavar="SECONDS", help="End after so many seconds without a server."
 )
 def start(on_demand: bool, idle: float | None) -> None:
     """Run in the foreground until SIGTERM or `mcpguard daemon stop`.
@@ -39,8 +39,7 @@ def start(on_demand: bool, idle: float | None) -> None:
     from mcpguard.daemon import app  # asyncio and all: only for the daemon itself
 
     _log_to(on_demand)
-    seconds = (limits.IDLE_SECONDS if idle is None else idle) if on_demand else 0.0
-    app.main(idle=seconds)
+    app.main(idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0)
 
 
 def _log_to(on_demand: bool) -> None:
