@@ -1,8 +1,8 @@
 """Units of service managers: what is written where, and is what stands there still what was written?
 
 The texts are in `units/`, with the places of this installation left open. Each file carries a line with the version
-and the digest of its other lines. What some mcpguard has written and nobody touched since may be replaced and removed;
-everything else is somebody's work and stays.
+and the digest of its other lines. What some mcpguard has written and nobody touched since may be replaced and
+removed; everything else is somebody's work and stays.
 
 Not here: the managers themselves (`system.servicemanager`).
 """
