@@ -1,4 +1,4 @@
-"""`mcpguard daemon`: start, stop, logs."""
+"""`mcpguard daemon`: start, stop, logs; as a service: install, uninstall, status (`cli.services`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import click
 
 from mcpguard import limits
-from mcpguard.cli import client
+from mcpguard.cli import client, services
 from mcpguard.errors import DaemonError
 from mcpguard.system import paths
 from mcpguard.system.files import private_directory
@@ -24,12 +24,16 @@ def daemon() -> None:
     """The process that guards: it starts with the first `mcpguard run` and ends after ten idle minutes."""
 
 
+for _verb in (services.install, services.uninstall, services.status):
+    daemon.add_command(_verb)
+
+
 @daemon.command()
 @click.option(
     "--on-demand", is_flag=True, help="End after some idle minutes; log to a file. Used by `mcpguard run`."
 )
 @click.option(
-    "--idle", type=float, default=None, metavar="SECONDS", help="With --on-demand, another idle time."
+    "--idle", type=float, default=None, metavar="SECONDS", help="End after so many seconds without a server."
 )
 def start(on_demand: bool, idle: float | None) -> None:
     """Run in the foreground until SIGTERM or `mcpguard daemon stop`.
@@ -39,8 +43,7 @@ def start(on_demand: bool, idle: float | None) -> None:
     from mcpguard.daemon import app  # asyncio and all: only for the daemon itself
 
     _log_to(on_demand)
-    seconds = (limits.IDLE_SECONDS if idle is None else idle) if on_demand else 0.0
-    app.main(idle=seconds)
+    app.main(idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0)
 
 
 def _log_to(on_demand: bool) -> None:

@@ -43,7 +43,7 @@ Exit codes: the server's own; 128+n if signal n ended it; 2 usage; 5 refused; 70
 
 REFUSED, FAILED, USAGE_ERROR, LOST = 5, 125, 2, 70
 _START_SECONDS = 15.0
-_ACTIVATION_SECONDS = 1.5
+_STRANGER_SECONDS = 3.0
 _ATTEMPTS = 3
 _TERM_SECONDS = 1.5
 _FIRST_SECONDS = 2.0
@@ -77,6 +77,14 @@ class Failed(Exception):
 
 class Stranger(Failed):
     """Somebody else listens: nobody that we know, or the service manager, which has yet to start a daemon."""
+
+    def __init__(self, pid: int, path: str) -> None:
+        super().__init__(
+            LOST,
+            f"what listens at {path} (pid {pid}) is not the mcpguard daemon that holds the lock; "
+            "see: mcpguard daemon status; or remove it and start a daemon: mcpguard daemon start",
+        )
+        self.pid = pid
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -184,23 +192,51 @@ def connect() -> _socket.socket:
 
 
 def _served(path: str) -> _socket.socket | None:
-    """As `_attempt`, where a service manager may hold the socket: our first connection has it start a daemon."""
+    """As `_attempt`, where a service manager may hold the socket: our first connection has it start a daemon.
+
+    Each further one fills the queue of whoever listens, so they become fewer, and none waits for room in it.
+    """
+    began = time.monotonic()
     pause = 0.02
-    while True:
-        try:
-            return _attempt(path)
-        except Stranger:
-            if pause > _ACTIVATION_SECONDS:
+    try:
+        return _attempt(path)
+    except Stranger as stranger:
+        until = began + (_START_SECONDS if _is_manager(stranger.pid) else _STRANGER_SECONDS)
+        while True:
+            time.sleep(pause)
+            try:
+                sock = _attempt(path, wait=False)
+            except Stranger:
+                sock = None
+            if sock is not None:
+                return sock
+            if time.monotonic() > until:
                 raise
-        time.sleep(pause)
-        pause *= 2  # few connections: a stranger who never accepts would make the next one wait
+            pause = min(pause * 1.25, 0.25)
 
 
-def _attempt(path: str) -> _socket.socket | None:
-    """A connection whose other end is ours, or None if nobody listens."""
+def _is_manager(pid: int) -> bool:
+    """Whether a process may be a service manager, or an ended daemon whose socket one keeps.
+
+    Worth more patience, and nothing else.
+    """
+    try:
+        fd = posix.open(f"/proc/{pid}/comm", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        return posix.read(fd, 32) == b"systemd\n"
+    finally:
+        posix.close(fd)
+
+
+def _attempt(path: str, *, wait: bool = True) -> _socket.socket | None:
+    """A connection whose other end is ours, or None if nobody listens, or nobody has room and we do not `wait`."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
+        sock.setblocking(wait)
         sock.connect(path)
+        sock.setblocking(True)
     except OSError as error:
         sock.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
@@ -239,10 +275,7 @@ def _require_holder(sock: _socket.socket, path: str) -> None:
     except (OSError, ValueError):
         free = True  # no lock, or it names nobody
     if free or holder != pid:
-        raise Stranger(
-            LOST, f"what listens at {path} (pid {pid}) is not the mcpguard daemon that holds the lock; "
-            "remove it and start a daemon: mcpguard daemon start",
-        )  # fmt: skip
+        raise Stranger(pid, path)
 
 
 def _lockable(fd: int) -> bool:

@@ -455,10 +455,11 @@ def _described(rules: RuleSet | None) -> JsonObject:
     return {"source": rules.file, "mode": rules.mode.value, "rules": len(rules.rules), "digest": rules.digest}
 
 
-def take_lock(directory: Path) -> int:
+def take_lock(directory: Path, *, handed: bool = False) -> int:
     """The lock that makes this process the daemon; it is held until the descriptor is closed.
 
-    It names us, so that a shim can tell whether who listens is who holds it.
+    It names us, so that a shim can tell whether who listens is who holds it. `handed`: the socket is a service
+    manager's, and that it can be connected to says nothing about another daemon.
 
     Raises:
         DaemonError: Another daemon serves already (its message is what to tell the user).
@@ -469,7 +470,7 @@ def take_lock(directory: Path) -> int:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if _answers(directory / "run.sock") or time.monotonic() > deadline:
+            if (not handed and _answers(directory / "run.sock")) or time.monotonic() > deadline:
                 os.close(fd)
                 raise DaemonError("a daemon runs already", hint="mcpguard status") from None
             time.sleep(0.02)
@@ -515,8 +516,9 @@ def main(*, idle: float = 0.0) -> None:
     os.chdir("/")
     if not keep_private():
         _log.warning("this system does not keep other programs of yours from looking into the daemon")
-    service = Service(handed_over(), ServiceNotify())
-    lock = take_lock(private_directory(paths.runtime_dir()))
+    directory = private_directory(paths.runtime_dir())
+    service = Service(handed_over(directory), ServiceNotify())
+    lock = take_lock(directory, handed=bool(service.sockets))
     _raise_limits()
     private_directory(paths.state_dir())
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

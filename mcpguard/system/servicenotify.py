@@ -28,7 +28,7 @@ class ServiceNotify:
         environ = os.environ if environ is None else environ
         self._address = environ.pop("NOTIFY_SOCKET", "")
         asked, whom = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
-        watched = asked.isdigit() and whom in ("", str(os.getpid()))
+        watched = asked.isascii() and asked.isdigit() and whom in ("", str(os.getpid()))
         self._watched = int(asked) / _MICROSECOND / 2 if watched else 0.0
         self._told = 0.0
         self.heard = self._address.startswith(("/", "@"))

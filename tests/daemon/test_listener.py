@@ -196,3 +196,33 @@ def test_only_so_many_are_taken_before_others_are_settled(tmp_path: Path, loop: 
             sock.close()
 
     run(story, loop)
+
+
+@both_loops
+def test_socket_of_a_service_manager_stays_when_the_listener_is_closed(tmp_path: Path, loop: str) -> None:
+    async def story() -> None:
+        accepted: list[socket.socket] = []
+        with socket.socket(socket.AF_UNIX) as held, socket.socket(socket.AF_UNIX) as early:
+            held.bind(str(tmp_path / "s"))
+            held.listen()
+            early.connect(str(tmp_path / "s"))  # before there is a daemon
+            ours = socket.socket(fileno=os.dup(held.fileno()))
+            ours.setblocking(False)
+            listener = Listener(tmp_path / "s", accepted.append, shims=True, handed=ours)
+            assert await eventually(lambda: accepted)
+            early.send(b"x")
+            data, found, sender = receive(accepted[0], 100)
+            assert (data, found) == (b"x", [])
+            assert sender.credentials == (
+                os.getpid(),
+                os.getuid(),
+                os.getgid(),
+            )  # asked for after it connected
+            sender.close()
+            listener.close()
+            assert (tmp_path / "s").exists()
+            with socket.socket(socket.AF_UNIX) as late:
+                late.connect(str(tmp_path / "s"))  # it waits in the manager's queue
+        accepted[0].close()
+
+    run(story, loop)
