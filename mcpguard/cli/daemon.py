@@ -1,4 +1,4 @@
-"""`mcpguard daemon`: start, stop, logs."""
+"""`mcpguard daemon`: start, stop, logs; as a service: install, uninstall, status (`cli.services`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import click
 
 from mcpguard import limits
-from mcpguard.cli import client
+from mcpguard.cli import client, services
 from mcpguard.errors import DaemonError
 from mcpguard.system import paths
 from mcpguard.system.files import private_directory
@@ -22,6 +22,10 @@ _STOP_SECONDS = 10.0
 @click.group()
 def daemon() -> None:
     """The process that guards: it starts with the first `mcpguard run` and ends after ten idle minutes."""
+
+
+for _verb in (services.install, services.uninstall, services.status):
+    daemon.add_command(_verb)
 
 
 @daemon.command()

@@ -39,7 +39,7 @@ VERBS: Final = {
     "sign": "sign a manifest",
     "verify": "check a signed manifest",
     "proxy": "listen on a Unix socket, one guarded server for each connection",
-    "daemon": "start, stop, and the log of the daemon",
+    "daemon": "start and stop the daemon, its log; make it a service",
     "completion": "completion script for bash, zsh or fish",
     "version": "print the version",
 }
