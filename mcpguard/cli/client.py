@@ -16,6 +16,7 @@ from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, Tru
 from mcpguard.model import JsonObject
 from mcpguard.system import paths
 from mcpguard.system.peercred import require_user
+from mcpguard.system.rundir import listeners
 
 _SECONDS = 20.0
 
@@ -105,7 +106,7 @@ def _exchange(line: bytes) -> bytes:
         sock.settimeout(_SECONDS)
         sock.connect(os.fspath(paths.admin_socket()))
         try:
-            require_user(sock, os.geteuid())
+            require_user(sock, *listeners(str(paths.runtime_dir())))
         except PeerError as error:
             raise DaemonError(error.message) from error
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before we had asked

@@ -35,15 +35,18 @@ for _verb in (services.install, services.uninstall, services.status):
 @click.option(
     "--idle", type=float, default=None, metavar="SECONDS", help="End after so many seconds without a server."
 )
-def start(on_demand: bool, idle: float | None) -> None:
+@click.option("--system", is_flag=True, help="Serve every user of this machine, and root on admin.sock.")
+def start(on_demand: bool, idle: float | None, system: bool) -> None:
     """Run in the foreground until SIGTERM or `mcpguard daemon stop`.
 
     Exits 1 if a daemon runs already.
     """
+    if system:
+        paths.be_the_system()
     from mcpguard.daemon import app  # asyncio and all: only for the daemon itself
 
     _log_to(on_demand)
-    app.main(idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0)
+    app.main(idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0, everybody=system)
 
 
 def _log_to(on_demand: bool) -> None:

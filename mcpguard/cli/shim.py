@@ -24,17 +24,19 @@ import sys
 import time
 
 from mcpguard import __version__
-from mcpguard.system.rundir import MAX_SOCKET_PATH, runtime_directory
+from mcpguard.system.rundir import MAX_SOCKET_PATH, SYSTEM, listeners, runtime_directory
 
 USAGE = """\
 Usage: mcpguard run [--name NAME] -- COMMAND [ARGUMENT...]
        mcpguard run NAME
        mcpguard run [--name NAME] --connect SOCKET
+       mcpguard run --system NAME
 
 Start an MCP server behind mcpguard, in place of its command in an agent host's configuration.
 
   --name NAME        what policy and the audit log call the server (default: derived from the command)
   --connect SOCKET   the server already listens on this Unix socket
+  --system           by the daemon of this machine, which runs what root has registered
   -h, --help         show this
 
 Exit codes: the server's own; 128+n if signal n ended it; 2 usage; 5 refused; 70 the daemon was lost;
@@ -128,7 +130,9 @@ def _parse(arguments: list[str]) -> tuple[bytes, bytes, list[bytes]] | None:
         if word == "--":
             words += arguments[place:]
             break
-        if word in ("--name", "--connect") or word.startswith(("--name=", "--connect=")):
+        if word == "--system":
+            posix.environ[b"MCPGUARD_RUNTIME_DIR"] = SYSTEM.encode()
+        elif word in ("--name", "--connect") or word.startswith(("--name=", "--connect=")):
             option, equals, value = word.partition("=")
             if not equals:
                 if place == len(arguments):
@@ -174,6 +178,10 @@ def connect() -> _socket.socket:
     sock = _served(path)
     if sock is not None:
         return sock
+    if directory == SYSTEM:
+        raise Failed(
+            FAILED, f"nothing listens at {path}; as root: systemctl enable --now mcpguard-system.socket"
+        )
     daemon = _watch(_start_daemon(directory))
     until = time.monotonic() + _START_SECONDS
     pause = 0.004
@@ -246,9 +254,11 @@ def _attempt(path: str, *, wait: bool = True) -> _socket.socket | None:
         uid = int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)[4:8], sys.byteorder)
     else:
         uid = int.from_bytes(sock.getsockopt(0, 1, 76)[4:8], sys.byteorder)
-    if uid != posix.getuid():
-        raise Failed(FAILED, f"{path} belongs to uid {uid}, not to you: not handing anything over")
-    if sys.platform == "linux":
+    directory = path.rpartition("/")[0]
+    if uid not in listeners(directory):
+        whose = "the daemon of this machine" if directory == SYSTEM else "you"
+        raise Failed(FAILED, f"{path} belongs to uid {uid}, not to {whose}: not handing anything over")
+    if sys.platform == "linux" and directory != SYSTEM:
         _require_holder(sock, path)
     return sock
 

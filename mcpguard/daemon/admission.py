@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from mcpguard.audit import record
+from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.callers import Attested, Callers, require_unchanged
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.instances import Instances
@@ -96,6 +97,7 @@ class Admission:
         launcher: Verifies what manifests pin.
         policies: The policy in force.
         company: What sessions have in common.
+        audience: Whom the daemon serves.
     """
 
     def __init__(
@@ -107,7 +109,9 @@ class Admission:
         launcher: Launcher,
         policies: Policies,
         company: Company,
+        audience: Audience,
     ) -> None:
+        self._audience = audience
         self._policies = policies
         self._company = company
         self._recorder = recorder
@@ -157,6 +161,7 @@ class Admission:
         launch = unpinned(hello)
         try:
             if ticket.registered is not None:
+                hello = self._audience.launched(hello, ticket.registered.manifest)
                 launch = await self._launcher.prepare(ticket.registered.manifest, hello)
             cwd = os.fsdecode(launch.cwd)
             standing = self._policies.standing(ticket.name, host.caller, cwd, ticket.registered)
@@ -212,6 +217,7 @@ class Admission:
                     hint=f"compare it: mcpguard server show {name}; or name this one: mcpguard run --name",
                 )
             start = record.prefix(ident, host.evidence(), name)
+            self._audience.require_registered(hello, registered=found is not None)
             _require_leave(hello, name, found, rules)
             found = self._defined(found, rules)
         except GuardError as error:

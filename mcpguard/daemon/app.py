@@ -29,6 +29,7 @@ from mcpguard.audit import record
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.approvals import Approvals
+from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.callers import Attested, Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
@@ -49,7 +50,7 @@ from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.daemon.trustdesk import TrustDesk
-from mcpguard.errors import DaemonError, GoneError, GuardError, PeerError
+from mcpguard.errors import DaemonError, GoneError, GuardError
 from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
@@ -57,7 +58,7 @@ from mcpguard.system import paths
 from mcpguard.system.activation import handed_over
 from mcpguard.system.allocator import give_back, keep_freed_memory
 from mcpguard.system.approver import Below
-from mcpguard.system.files import private_directory
+from mcpguard.system.files import private_directory, public_directory
 from mcpguard.system.folderstore import FolderStore
 from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
@@ -66,8 +67,8 @@ from mcpguard.system.journalhome import boot_id
 from mcpguard.system.kernel import Kernel
 from mcpguard.system.memory import open_descriptors, pss
 from mcpguard.system.memoryfile import MemoryFile
-from mcpguard.system.peercred import attest, require_namespaces
-from mcpguard.system.policystore import PolicyStore
+from mcpguard.system.peercred import attest
+from mcpguard.system.policystore import PolicyStore, SystemPolicy
 from mcpguard.system.privacy import keep_private
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
@@ -95,6 +96,7 @@ class Daemon:
         line_seconds: Time in which a host must complete a line that it has begun.
         remembered: The rollback state that the audit log has last seen.
         service: The service manager that has started us, if one has.
+        audience: Whom to serve.
     """
 
     def __init__(
@@ -105,7 +107,9 @@ class Daemon:
         line_seconds: float = limits.IDLE_LINE_SECONDS,
         remembered: Seen | None = None,
         service: Service | None = None,
+        audience: Audience = Audience(),  # noqa: B008 (frozen)
     ) -> None:
+        self._audience = audience
         self._service = service or Service()
         self._recorder = Recorder(journal)
         self._folders = folders = Folders(FolderStore(paths.policy_dir()))
@@ -138,6 +142,7 @@ class Daemon:
             self._launcher,
             self._policies,
             Company(book, self._instances, approvals.changed),
+            audience,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
         self._judged = self._noted = asyncio.get_running_loop().time()
@@ -168,6 +173,7 @@ class Daemon:
             askers=self._askers,
             hosts=self._enrolled,
             keepers=_keepers(),
+            audience=audience,
         )
 
     async def serve(self) -> None:
@@ -175,7 +181,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        if self._service.managed:
+        if self._service.managed or self._audience.everybody:
             loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._desk.note_trust("start")
         self._approvals.abandoned(self._instances.open_tickets)
@@ -186,6 +192,7 @@ class Daemon:
             lambda sock: self._launch(self._connected(sock, run.settled), "a connection"),
             most=limits.HANDSHAKES,
             shims=True,
+            everybody=self._audience.everybody,
             handed=self._service.sockets.get("run"),
         )
         admin = Listener(
@@ -232,10 +239,8 @@ class Daemon:
             lifeline.close()
             return
         try:
-            if peer.facts.uid != os.geteuid():
-                raise PeerError(f"uid {peer.facts.uid} may not use the daemon of uid {os.geteuid()}")
-            require_namespaces(peer)
-            self._check_room()
+            self._audience.require_caller(peer)
+            self._check_room(peer.facts.uid)
             ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
             admitted = await self._admission.admit(lifeline, peer, ident=ident, own=self._own)
             if self._policies.asks_of_logins:
@@ -290,13 +295,11 @@ class Daemon:
             self._approvals.void("the host is gone", instance=instance or f"connection {session.ident}")
             self._instances.ended(instance or f"connection {session.ident}")
 
-    def _check_room(self) -> None:
+    def _check_room(self, uid: int) -> None:
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         room = (most - limits.RESERVED_DESCRIPTORS) // limits.SESSION_DESCRIPTORS
-        if len(self._sessions) >= room:
-            raise DaemonError(
-                f"{len(self._sessions)} servers run already, the limit of open files allows no more"
-            )
+        others = [session.host.facts.shim.uid for session in self._sessions.values()]
+        self._audience.require_share(uid, others, room)
 
     def _enrolled(self) -> dict[int, Below]:
         """Processes below which nobody may change anything: enrolled hosts that are connected and alive."""
@@ -506,8 +509,10 @@ class Service(msgspec.Struct, frozen=True):
         return bool(self.sockets) or self.notify.heard
 
 
-def main(*, idle: float = 0.0) -> None:
+def main(*, idle: float = 0.0, everybody: bool = False) -> None:
     """Run the daemon in the foreground until SIGTERM, SIGINT or `mcpguard daemon stop`.
+
+    `everybody`: serve every user of the machine.
 
     Raises:
         GuardError: It cannot start; the sentence says why.
@@ -516,21 +521,23 @@ def main(*, idle: float = 0.0) -> None:
     os.chdir("/")
     if not keep_private():
         _log.warning("this system does not keep other programs of yours from looking into the daemon")
-    directory = private_directory(paths.runtime_dir())
+    directory = (public_directory if everybody else private_directory)(paths.runtime_dir())
     service = Service(handed_over(directory), ServiceNotify())
     lock = take_lock(directory, handed=bool(service.sockets))
     _raise_limits()
     private_directory(paths.state_dir())
+    audience = Audience(everybody, private_directory(paths.server_home())) if everybody else Audience()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_main(idle, service))
+        runner.run(_main(idle, service, audience))
     os.close(lock)
 
 
-async def _main(idle: float, service: Service) -> None:
+async def _main(idle: float, service: Service, audience: Audience) -> None:
     journal = Journal.open(paths.audit_dir())
     last = latest(paths.audit_dir(), "trust")
     remembered = Seen.from_record(last.body) if last else None
-    daemon = Daemon(journal, PolicyStore(paths.policy_dir()), idle, remembered=remembered, service=service)
+    store = (SystemPolicy if audience.everybody else PolicyStore)(paths.policy_dir())
+    daemon = Daemon(journal, store, idle, remembered=remembered, service=service, audience=audience)
     _quiet_collector()
     keep_freed_memory()
     await daemon.serve()

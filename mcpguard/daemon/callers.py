@@ -149,6 +149,7 @@ class Callers:
         self._digests = Digests(kernel)
         self._took = 0.0
         self._groups = groups_of(os.geteuid())  # once: an account database may be slow
+        self._uid = os.geteuid()
 
     async def attest(self, peer: Peer, stdin: int, stdout: int, on_update: str) -> Attested:
         """The host behind the stdio that a shim has passed.
@@ -164,6 +165,9 @@ class Callers:
         if host.facts.stdin == "pipe":
             self._took = time.monotonic() - began
         try:
+            groups = self._groups
+            if peer.facts.uid != self._uid:
+                groups = await asyncio.to_thread(groups_of, peer.facts.uid)
             facts = host.facts
             if self._worth_hashing(facts):
                 facts = await asyncio.to_thread(host.digest, self._digests)
@@ -172,7 +176,7 @@ class Callers:
         except BaseException:
             host.close()
             raise
-        return Attested(host, facts, recognition, self._digests, _folder(peer), self._groups)
+        return Attested(host, facts, recognition, self._digests, _folder(peer), groups)
 
     def _worth_hashing(self, facts: HostFacts) -> bool:
         """Whether a digest can matter: for the grade if the file is beyond the user's reach, else for a name."""
@@ -212,10 +216,9 @@ def _caller(
     facts: HostFacts, appraisal: Appraisal, recognition: Recognition, cwd: str, groups: tuple[str, ...]
 ) -> Caller:
     named = (f"host:{recognition.name}",) if recognition.name else ()
-    uid = os.geteuid()  # nobody else's host gets here
     paths = [each.path for each in (facts.script, facts.executable) if each is not None]
     return Caller(
-        principals=(ANYBODY, f"uid:{uid}", *(f"group:{name}" for name in groups), *named),
+        principals=(ANYBODY, f"uid:{facts.shim.uid}", *(f"group:{name}" for name in groups), *named),
         grade=appraisal.grade,
         unit=facts.unit,
         label=facts.label,

@@ -7,7 +7,6 @@ started: an agent must not approve itself. How that is told, and what cannot be 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
@@ -17,11 +16,12 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.approvals.book import ApprovalError
+from mcpguard.daemon.audience import Audience
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
 from mcpguard.system.approver import Below, require_person
-from mcpguard.system.peercred import Peer, attest, require_namespaces, require_user
+from mcpguard.system.peercred import Peer, attest
 
 _SECONDS = 10.0
 
@@ -59,6 +59,7 @@ class Verbs(msgspec.Struct, frozen=True):
         keepers: Process ids, and the words for what is below them: processes that no orphan leaves.
         approving: Verbs that note who used them, and that what any of `askers` has started may not use either.
         askers: Like `hosts`, every host that is connected.
+        audience: Who may ask.
     """
 
     reading: dict[str, Verb]
@@ -67,6 +68,7 @@ class Verbs(msgspec.Struct, frozen=True):
     keepers: Mapping[int, str] = {}
     approving: dict[str, Personal] = {}
     askers: Callable[[], Mapping[int, Below]] = dict
+    audience: Audience = Audience()
 
 
 class PresenceWanted(GuardError):
@@ -101,10 +103,9 @@ async def _answered(
     verbs: Verbs,
 ) -> bytes:
     try:
-        require_user(sock, os.geteuid())
         peer = attest(sock)
         try:
-            require_namespaces(peer)
+            verbs.audience.require_person(peer)
             return await _reply(await _line(loop, sock), verbs, peer)
         finally:
             peer.close()

@@ -27,13 +27,14 @@ _UNKNOWN = (errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 
 
 class Listener:
-    """One Unix socket, mode 0600.
+    """One Unix socket, mode 0600 unless everybody may connect.
 
     Args:
         path: Where it is bound; a socket that a dead daemon left is replaced, anything else refused.
         accepted: Called with each connection, non-blocking and close-on-exec.
         most: Connections that may be unsettled at a time: accepted, and `settled` was not called for them yet. The
             others wait in the kernel's queue, and are turned away when that is full; 0 for no such bound.
+        everybody: Whether every user of the machine may connect.
         handed: The socket of a service manager, bound and listening; it stays there when this listener is closed.
         shims: Whether shims connect here. Then the kernel notes with every message who sent it (SO_PASSCRED,
             SO_PASSPIDFD); set before anybody connects, so that no first message is missed. If not, nobody may pass
@@ -51,6 +52,7 @@ class Listener:
         *,
         most: int = 0,
         shims: bool = False,
+        everybody: bool = False,
         handed: socket.socket | None = None,
     ) -> None:
         self._path = path
@@ -59,7 +61,7 @@ class Listener:
         self._unsettled = 0
         self._loop = asyncio.get_running_loop()
         self._handed = handed is not None
-        self._sock = handed or _bound(path)
+        self._sock = handed or _bound(path, 0o111 if everybody else 0o177)
         self._options = {_SO_PASSCRED: 1, _SO_PASSPIDFD: 1} if shims else {_SO_PASSRIGHTS: 0}
         self._ask(self._sock)
         self._sock.listen(_BACKLOG)  # also one that listens: from now on the kernel names us as the listener
@@ -122,8 +124,8 @@ class Listener:
             self._loop.add_reader(self._sock.fileno(), self._ready)
 
 
-def _bound(path: Path) -> socket.socket:
-    """A socket of our own at a path, for us alone."""
+def _bound(path: Path, mask: int) -> socket.socket:
+    """A socket of our own at a path; `mask`: the umask that it is made with."""
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise PeerError(
             f"the socket path {path} is too long", hint="set MCPGUARD_RUNTIME_DIR to a shorter directory"
@@ -131,7 +133,7 @@ def _bound(path: Path) -> socket.socket:
     private_socket_path(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
-    before = os.umask(0o177)
+    before = os.umask(mask)
     try:
         sock.bind(os.fspath(path))
     except OSError as error:

@@ -37,6 +37,27 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def public_directory(path: Path) -> Path:
+    """Create a directory that everybody may enter and the owner alone may write to (0755), or check one that exists.
+
+    Raises:
+        PeerError: Somebody else could replace what is in it, or it.
+    """
+    if not path.exists():
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.mkdir()
+        path.chmod(0o755)
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
+        raise PeerError(
+            f"{path} is not a directory of uid {os.geteuid()}", hint=f"chown {os.geteuid()} {path}"
+        )
+    if info.st_mode & _OTHERS_WRITE:
+        raise PeerError(f"{path} is writable by others", hint=f"chmod go-w {path}")
+    _check_above(path)
+    return path
+
+
 def _check_above(path: Path) -> None:
     for parent in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
         info = parent.lstat()

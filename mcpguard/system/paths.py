@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import posix
 from pathlib import Path
 
 import platformdirs
 
-from mcpguard.system.rundir import runtime_directory
+from mcpguard.system.rundir import SYSTEM, runtime_directory
+
+_SYSTEM_STATE = "/var/lib/mcpguard"
+
+
+def be_the_system() -> None:
+    """From now on, the places are those of a daemon for everybody, unless variables name others."""
+    posix.environ.setdefault(b"MCPGUARD_RUNTIME_DIR", SYSTEM.encode())
+    os.environ.setdefault("MCPGUARD_STATE_DIR", _SYSTEM_STATE)
 
 
 def runtime_dir() -> Path:
@@ -82,6 +91,11 @@ def memory_dir() -> Path:
 def presence_dir() -> Path:
     """The ways in which people show presence."""
     return state_dir() / "presence"
+
+
+def server_home() -> Path:
+    """Home directory of the servers of a daemon for everybody."""
+    return state_dir() / "home"
 
 
 def daemon_log() -> Path:

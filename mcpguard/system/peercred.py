@@ -132,15 +132,23 @@ def require_sender(peer: Peer, sender: Sender, kernel: Kernel | None = None) -> 
         raise PeerError("the handshake was sent by another process than the one that connected")
 
 
-def require_namespaces(peer: Peer) -> None:
+def require_namespaces(peer: Peer, *, strangers: bool = False) -> None:
     """Refuse a caller that lives in a pid or user namespace of its own, such as a sandbox or a container.
 
     Order: the peer was attested before; its handle says that what was looked at is still the peer.
     Not here: systems without namespaces, or without /proc, have nothing to compare.
 
+    Args:
+        peer: The caller.
+        strangers: Whether it may be of another user, whose namespaces are told to nobody. Then what everybody may
+            read of it has to be as it is of us.
+
     Raises:
         PeerError: It does, or it is gone.
     """
+    if strangers and peer.facts.uid != os.geteuid():
+        _require_mapped(peer)
+        return
     for kind in _NAMESPACES:
         try:
             ours = Path(f"/proc/self/ns/{kind}").stat()
@@ -156,15 +164,44 @@ def require_namespaces(peer: Peer) -> None:
         raise gone()
 
 
-def require_user(sock: socket.socket, uid: int) -> int:
-    """The uid of a peer that must be `uid`, on either side of a connection.
+def _require_mapped(peer: Peer) -> None:
+    """As `require_namespaces`, of a process of another user.
+
+    A process in a pid namespace below ours has more than one id. A user namespace has a map of its own; one whose map
+    is that of ours can be made by root alone.
+    """
+    try:
+        same = peer.process is not None and _mapped(peer.process) == _mapped(None)
+    except OSError as error:
+        if not peer.alive():
+            raise gone() from error
+        raise PeerError("the kernel does not say in which namespaces the caller lives") from error
+    if not same:
+        raise foreign()
+    if not peer.alive():
+        raise gone()
+
+
+def _mapped(process: Process | None) -> tuple[bytes, bytes, int]:
+    """Maps of user and group ids, and how many process ids it has, as everybody may read them; None: of us."""
+
+    def text(name: str) -> bytes:
+        return Path(f"/proc/self/{name}").read_bytes() if process is None else process.text(name)
+
+    (ids,) = [line for line in text("status").splitlines() if line.startswith(b"NSpid:")] or [b""]
+    return text("uid_map"), text("gid_map"), len(ids.split())
+
+
+def require_user(sock: socket.socket, *uids: int) -> int:
+    """The uid of a peer that must be one of `uids`, on either side of a connection.
 
     Raises:
         PeerError: It is another user's.
     """
     _, found, _ = _credentials(sock, Kernel())
-    if found != uid:
-        raise PeerError(f"the other end belongs to uid {found}, not {uid}")
+    if found not in uids:
+        wanted = " or ".join(map(str, uids)) or "anybody who can be trusted with that place"
+        raise PeerError(f"the other end belongs to uid {found}, not {wanted}")
     return found
 
 

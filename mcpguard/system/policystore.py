@@ -199,3 +199,23 @@ class PolicyStore:
     def _unusable(self, verb: str, error: OSError) -> ConfigError:
         reason = (error.strerror or str(error)).lower()
         return ConfigError(f"the applied policy cannot be {verb}: {reason}", file=str(self.directory))
+
+
+class SystemPolicy(PolicyStore):
+    """The policy of the system and nothing else: what a daemon for everybody goes by."""
+
+    def current(self) -> tuple[Applied, RuleSet] | None:
+        """Nothing is ever applied."""
+        return None
+
+    def apply(self, data: bytes, source: str, *, now: float | None = None) -> RuleSet:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            "a daemon for everybody goes by this file alone",
+            file=str(systempolicy.PLACE),
+            hint="write it as root, then: systemctl reload mcpguard-system.service",
+        )

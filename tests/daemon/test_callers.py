@@ -26,7 +26,7 @@ from tests.lifecycle.forms import socat
 from tests.system.stage import PAIRS, PAIRS_HOST, PYTHON_HOST, Arrival, arrival, shim_command
 
 replace = msgspec.structs.replace
-OURS = (f"uid:{os.geteuid()}",)
+OURS = (f"uid:{FACTS.shim.uid}",)
 
 
 @pytest.fixture(autouse=True)
