@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lifecycle.machine import ALICE, BOB, GUARD, Machine
-from tests.lifecycle.stage import MCPGUARD, until
+from tests.lifecycle.stage import MCPGUARD, PYTHON, SERVER, until
 
 pytestmark = [
     pytest.mark.root,
@@ -90,27 +90,29 @@ def test_only_what_root_has_registered_runs_whatever_policy_says(machine: Machin
 
 
 def test_nothing_of_a_caller_chooses_what_a_server_loads(machine: Machine) -> None:
-    look = 'env > seen; pwd >> seen; umask >> seen; id -u >> seen; exec "$@"'
     home = "/var/lib/mcpguard/home"
-    machine.serve().play(
-        "/bin/sh",
-        "-c",
-        f"cd {home}; {look.replace('pwd', 'echo $OLDPWD')}",
-        "sh",
-        options=("--pass", "TOKEN"),
+    script = machine.root / "seeing.py"
+    script.write_text(
+        "import json, os, sys\n"
+        "seen = [dict(os.environ), os.getcwd(), os.umask(0o077), os.getuid()]\n"
+        f"open(f'{home}/seen-{{os.getuid()}}', 'w').write(json.dumps(seen))\n"
+        "os.execv(sys.executable, [sys.executable, '-I', '-S', *sys.argv[1:]])\n"
     )
+    script.chmod(0o644)
+    command = (PYTHON, "-I", "-S", str(script), SERVER, home, "marked")
+    machine.serve().register("play", *command, options=("--pass", "TOKEN"))
     host = machine.host(
         ALICE, "play", before=("sh", "-c", 'cd /usr; umask 0; exec "$@"', "sh"),
         TOKEN="hers", OTHER="hers", PYTHONPATH="/hers", PATH=f"{machine.env['PATH']}:/hers", HOME="/hers", LD_PRELOAD="",
     ).greet()  # fmt: skip
     assert "result" in host.call("echo")
-    seen = (machine.root / "lib/mcpguard/home/seen").read_text().splitlines()
-    variables = {line.partition("=")[0]: line.partition("=")[2] for line in seen if "=" in line}
+    seen = (machine.root / f"lib/mcpguard/home/seen-{GUARD}").read_text()
+    variables, folder, mask, uid = json.loads(seen)
     assert variables["TOKEN"] == "hers"
     assert variables["HOME"] == home
     assert "hers" not in " ".join(value for name, value in variables.items() if name != "TOKEN")
-    assert not {"OTHER", "PYTHONPATH"} & set(variables)
-    assert seen[-3:] == ["/", "0077", str(GUARD)]
+    assert not {"OTHER", "PYTHONPATH", "LD_PRELOAD"} & set(variables)
+    assert (folder, mask, uid) == ("/", 0o077, GUARD)
 
 
 def test_nobody_else_can_put_sockets_in_the_place_of_the_daemons(machine: Machine) -> None:
