@@ -29,6 +29,14 @@ def test_every_module_is_there_and_no_test(names: list[str]) -> None:
     assert not any(part in name for name in names for part in ("__pycache__", ".pyc", "node_modules"))
 
 
+def test_units_and_property_lists_are_there(names: list[str]) -> None:
+    units = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "mcpguard/system/units").rglob("*") if path.is_file()
+    }
+    assert len(units) >= 10
+    assert units <= set(names)
+
+
 def test_the_program_the_types_and_the_licence_are_there(names: list[str]) -> None:
     assert "mcpguard/py.typed" in names
     assert any(name.endswith(".data/scripts/mcpguard") for name in names)
