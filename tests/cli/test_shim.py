@@ -1,5 +1,6 @@
 """The shim: light, quiet, and gone when it should be."""
 
+import contextlib
 import importlib.machinery
 import importlib.util
 import json
@@ -258,6 +259,25 @@ def test_case_54_whoever_listens_there_without_the_lock_gets_nothing() -> None:
             assert "is not the mcpguard daemon that holds the lock" in sentence
             with squatter.accept()[0] as caught:
                 assert caught.recv(1) == b""
+
+
+@pytest.mark.parametrize("room", [0, 1000])
+def test_case_54_whoever_listens_there_is_not_asked_without_end(room: int) -> None:
+    """It may be a service manager that has yet to start a daemon: its queue is neither filled nor waited for."""
+    with house() as place:
+        (place.run_dir / "run.sock").unlink()
+        with socket.socket(socket.AF_UNIX) as squatter:
+            squatter.bind(str(place.run_dir / "run.sock"))
+            squatter.listen(room)
+            host = place.host("--", "true")
+            assert host.wait() == 70
+            squatter.setblocking(False)
+            asked = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    squatter.accept()[0].close()
+                    asked += 1
+            assert asked == 1 if room == 0 else 2 < asked < 40
 
 
 def test_case_54_after_the_daemon_has_gone() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mcpguard import limits
 from mcpguard.daemon import app
 from mcpguard.errors import DaemonError
 from mcpguard.system.journal import Journal
@@ -316,3 +318,15 @@ def test_server_inherits_nothing_of_the_daemon() -> None:
         assert said.startswith("['0', '1', '2'] / [")
         assert "MCPGUARD" not in said
         assert "'ONLY'" in said
+
+
+def test_session_more_than_open_files_allow_is_refused_and_says_why() -> None:
+    most = limits.RESERVED_DESCRIPTORS + 2 * limits.SESSION_DESCRIPTORS - 1
+    with House() as place:
+        place.serve(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)))
+        first = place.play().greet()
+        second = place.play()
+        second.send("initialize", {})
+        assert second.wait() == 125
+        assert "1 servers run already, the limit of open files allows no more" in second.errors()[-1]
+        assert "result" in first.call("echo")

@@ -13,6 +13,7 @@ from mcpguard.system.files import (
     open_entry,
     private_directory,
     private_socket_path,
+    public_directory,
     repair,
     replace_file,
 )
@@ -195,3 +196,33 @@ def test_who_could_have_written_it(uid, mode, said, command):
     info = os.stat_result((mode, 1, 1, 1, uid, 0, 0, 0, 0, 0))
     assert intruder(info) == said
     assert repair(Path("/a b"), info) == command
+
+
+def test_public_directory_is_entered_by_everybody_and_written_by_its_owner(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        made = public_directory(tmp_path / "made")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(made.stat().st_mode) == 0o755
+    assert public_directory(made) == made
+    for mode in (0o775, 0o757, 0o1777):
+        made.chmod(mode)
+        with pytest.raises(PeerError, match="writable by others"):
+            public_directory(made)
+    made.rmdir()
+    made.write_text("")
+    with pytest.raises(PeerError, match="is not a directory of uid"):
+        public_directory(made)
+    made.unlink()
+    made.symlink_to(tmp_path)
+    with pytest.raises(PeerError, match="is not a directory of uid"):
+        public_directory(made)
+
+
+@pytest.mark.root
+def test_public_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    os.chown(tmp_path / "made", 65533, -1)
+    with pytest.raises(PeerError, match="is not a directory of uid"):
+        public_directory(tmp_path / "made")
