@@ -11,7 +11,8 @@ The rooms, and what each may know (imports point down)::
     audit      records and their chain                                              pure
     identity   who calls: facts, grades, enrolled hosts; what runs: signatures,
                manifests, whose signatures count, digests of definitions           pure
-    hosts      what is known of agent hosts, as data                                pure
+    hosts      what is known of agent hosts; their configurations, edited by span   pure
+    approvals  questions to people, what a yes is for, the words that are read      pure
     credentials  which part of an environment a server may see                      pure
     model      values that several rooms speak
     errors, limits
