@@ -24,15 +24,24 @@ set -e
 cd "$1"
 cp -a /etc etc; cat users >> etc/passwd; cat groups >> etc/group; mkdir -p etc/mcpguard; mount --bind etc /etc
 mkdir -p lib/mcpguard; chmod 700 lib/mcpguard; chown $2:$2 lib/mcpguard; mount --bind lib /var/lib
-n=0; shift 2
+closed="$3"; n=0; shift 3
 for place in "$@"; do n=$((n+1)); mkdir -p kept/$n; mount --bind "$place" kept/$n; done
-case "$*" in */root/*) mount -t tmpfs -o mode=755 none /root;; esac
+[ -z "$closed" ] || echo "$closed" | while read -r folder; do mount -t tmpfs -o mode=755 none "$folder"; done
 n=0
 for place in "$@"; do n=$((n+1)); if [ ! -e "$place/." ]; then mkdir -p "$place"; mount --bind kept/$n "$place"; fi; done
 mount -t tmpfs -o mode=755 none /run
 touch ready
 exec sleep infinity
 """
+
+
+def closed(places: list[str]) -> str:
+    """The folders above these that other users cannot pass, one a line."""
+    found = set()
+    for place in places:
+        above = [folder for folder in reversed(Path(place).parents) if not folder.stat().st_mode & 0o001]
+        found |= {str(folder) for folder in above[:1]}
+    return "\n".join(sorted(found))
 
 
 class Machine:
@@ -48,9 +57,9 @@ class Machine:
         (self.root / "roots").mkdir(mode=0o700)
         self.hosts: list[Host] = []
         self.daemon: subprocess.Popen[str] | None = None
-        places = [sys.base_prefix, sys.prefix, str(ROOT)]
+        places = [sys.base_prefix, str(ROOT), sys.prefix]  # what holds another comes before it
         self.anchor = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", STAGE, "sh", self.root, str(GUARD), *places],
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", STAGE, "sh", self.root, str(GUARD), closed(places), *places],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert until(lambda: (self.root / "ready").exists() or self.anchor.poll() is not None)
