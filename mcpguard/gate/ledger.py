@@ -18,6 +18,7 @@ from mcpguard.policy.decider import Decider
 from mcpguard.protocol.strict import encode_raw
 
 _CALL = "tools/call"
+_HOST = Side.HOST
 _OF_TOOL = b'"method":"tools/call",'
 _PASSED = Decision(Verdict.ALLOW, "protocol", "part of every connection", "built in")
 _UNKNOWN = Decision(Verdict.DENY, "protocol", "no such method here", "built in")
@@ -49,6 +50,7 @@ class Ledger:
 
     __slots__ = (
         "_hash",
+        "_judged",
         "_prefix",
         "_tails",
         "circumstances",
@@ -70,6 +72,7 @@ class Ledger:
         self._prefix = prefix
         self._hash = record.keyed(key)
         self._tails: dict[tuple[Side, str, str, Verdict, str], tuple[bytes, bytes]] = {}
+        self._judged: dict[tuple[str, str], Ruling] = {}
         self.tools: dict[str, Ruling] = {}
         self.pins = pins
         self.circumstances = circumstances or Circumstances()
@@ -81,6 +84,7 @@ class Ledger:
         self.observing = snapshot.observing
         self.neutralise = snapshot.neutralise
         self.tools.clear()
+        self._judged.clear()
         self._tails.clear()
 
     def repin(self, pins: DefinitionPins) -> None:
@@ -114,14 +118,24 @@ class Ledger:
         return self._ruled(side, method, target, decision)
 
     def judged(self, method: str, target: str, value: Json, now: int, side: Side = Side.HOST) -> Ruling:
-        """The ruling on one request; `value`: the arguments of a tool, else the params."""
+        """The ruling on one request; `value`: the arguments of a tool, else the params.
+
+        Policy gives the same object where it decides the same, so the last ruling on a name often is the next one.
+        """
         decision = self.snapshot.judge(method, target, value, self.circumstances, now)
         if self.pins is not None:
             if method == _CALL:
                 decision = self.pins.narrowed(TOOLS, target, decision)
             else:
                 decision = self.pins.narrowed_method(method, target, decision)
-        return self._ruled(side, method, target, decision)
+        if side is not _HOST:
+            return self._ruled(side, method, target, decision)
+        ruling = self._judged.get((method, target))
+        if ruling is None or ruling.decision is not decision:
+            if len(self._judged) >= limits.SNAPSHOT_NAMES:
+                self._judged.clear()
+            ruling = self._judged[method, target] = self._ruled(side, method, target, decision)
+        return ruling
 
     def withhold(self, capabilities: JsonObject) -> bool:
         """Remove extensions that a rule denies from what a side declares; True if there were any."""

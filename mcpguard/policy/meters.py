@@ -77,7 +77,7 @@ class Meters:
             else:
                 window = self._windows.get(charge.key)
                 if window is None and self._admit(charge.key, now, unix):
-                    window = self._windows[charge.key] = _Window()
+                    window = self._windows[charge.key] = _Window(charge)
                 if window is not None:
                     window.take(charge, now)
 
@@ -176,34 +176,48 @@ class Meters:
 class _Window:
     """Requests of one rate; each entry is a part of the window and how many are in it."""
 
-    __slots__ = ("_ends", "_parts", "_used")
+    __slots__ = ("_charge", "_ends", "_grain", "_length", "_parts", "_used")
 
-    def __init__(self) -> None:
+    def __init__(self, charge: Charge) -> None:
         self._parts: deque[list[int]] = deque()
         self._used = 0
         self._ends = 0
+        self._measure(charge)
+
+    def _measure(self, charge: Charge) -> None:
+        """Its length and how finely it counts, nanoseconds; both change if the policy does."""
+        self._charge = charge
+        self._length = int(charge.seconds * _SECOND)
+        self._grain = 1 if charge.limit <= _PARTS else max(1, self._length // _PARTS)
+        if self._parts:
+            self._ends = max(self._ends, self._parts[-1][0] + self._length)
 
     def wait(self, charge: Charge, now: int) -> int:
         """Nanoseconds until one may pass; 0 if it may now."""
-        length = int(charge.seconds * _SECOND)
-        self._forget(now - length)
+        if charge is not self._charge:
+            self._measure(charge)
+        parts, until = self._parts, now - self._length
+        if parts and parts[0][0] <= until:
+            self._forget(until)
         if self._used < charge.limit:
             return 0
-        return max(1, self._parts[0][0] + length - now) if self._parts else length
+        return max(1, parts[0][0] + self._length - now) if parts else self._length
 
     def take(self, charge: Charge, now: int) -> None:
-        length = int(charge.seconds * _SECOND)
-        grain = 1 if charge.limit <= _PARTS else max(1, length // _PARTS)
+        if charge is not self._charge:
+            self._measure(charge)
+        parts, grain, until = self._parts, self._grain, now - self._length
         end = now if grain == 1 else (now // grain + 1) * grain
-        self._forget(now - length)
-        if self._parts and self._parts[-1][0] >= end:
-            self._parts[-1][1] += 1
+        if parts and parts[0][0] <= until:
+            self._forget(until)
+        if parts and parts[-1][0] >= end:
+            parts[-1][1] += 1
         else:
-            self._parts.append([end, 1])
+            parts.append([end, 1])
+            self._ends = max(self._ends, end + self._length)
         self._used += 1
-        while self._used - self._parts[0][1] >= charge.limit > 0:  # only where verdicts do not bind
-            self._used -= self._parts.popleft()[1]
-        self._ends = max(self._ends, end + length)
+        while self._used - parts[0][1] >= charge.limit > 0:  # only where verdicts do not bind
+            self._used -= parts.popleft()[1]
 
     def idle(self, now: int) -> bool:
         return self._ends <= now
