@@ -1,1 +1,20 @@
-"""One file for each verb, and the shim that hosts start in a server's place."""
+"""One file for each verb. What is here decides which of them is imported: hosts start `run` for every server."""
+
+import sys
+
+_DAEMON = ("daemon", "start"), ("daemon", "start", "--on-demand")
+
+
+def dispatch() -> int:
+    """Do what the command line says; returns the exit code.
+
+    `run` imports no library, and the daemon none that only verbs need: one has to be quick, the other lives long.
+    """
+    words = tuple(sys.argv[1:])
+    if words[:1] == ("run",):
+        from mcpguard.cli import shim as command
+    elif words in _DAEMON:
+        from mcpguard.cli import serve as command  # type: ignore[no-redef]
+    else:
+        from mcpguard.cli import main as command  # type: ignore[no-redef]
+    return command.main()

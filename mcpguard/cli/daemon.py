@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import fcntl
-import logging
+import importlib
 import os
-import sys
 import time
+from typing import Final
 
 import click
 
-from mcpguard import limits
-from mcpguard.cli import client, services
+from mcpguard.cli import client
+from mcpguard.cli.serve import serve
 from mcpguard.errors import DaemonError
 from mcpguard.system import paths
-from mcpguard.system.files import private_directory
 
 _STOP_SECONDS = 10.0
+_OF_SERVICES: Final = ("install", "uninstall", "status")
 
 
-@click.group()
+class _Verbs(click.Group):
+    """Those of the service are imported when used: the daemon itself needs none of what they need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_OF_SERVICES])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _OF_SERVICES:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module("mcpguard.cli.services"), cmd_name)
+        return command
+
+
+@click.group(cls=_Verbs)
 def daemon() -> None:
     """The process that guards: it starts with the first `mcpguard run` and ends after ten idle minutes."""
-
-
-for _verb in (services.install, services.uninstall, services.status):
-    daemon.add_command(_verb)
 
 
 @daemon.command()
@@ -41,22 +50,7 @@ def start(on_demand: bool, idle: float | None, system: bool) -> None:
 
     Exits 1 if a daemon runs already.
     """
-    if system:
-        paths.be_the_system()
-    from mcpguard.daemon import app  # asyncio and all: only for the daemon itself
-
-    _log_to(on_demand)
-    app.main(idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0, everybody=system)
-
-
-def _log_to(on_demand: bool) -> None:
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    if on_demand:
-        private_directory(paths.state_dir())
-        handler = logging.FileHandler(paths.daemon_log(), encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger("mcpguard").addHandler(handler)
-    logging.getLogger("mcpguard").setLevel(logging.INFO)
+    serve(on_demand=on_demand, idle=idle, system=system)
 
 
 @daemon.command()

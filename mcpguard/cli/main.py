@@ -117,14 +117,19 @@ def main() -> int:
     except click.Abort:
         click.echo("mcpguard: interrupted", err=True)
         return 130
-    except GuardError as error:
-        click.echo(f"mcpguard: {visible(error.sentence())}", err=True)
-        return exit_code(error)
     except BrokenPipeError:
         sys.stderr.close()
         return FAILED
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"mcpguard: {where}{(error.strerror or str(error)).lower()}", err=True)
-        return FAILED
+    except (GuardError, OSError) as error:
+        return told(error)
     return code if isinstance(code, int) else 0
+
+
+def told(error: GuardError | OSError) -> int:
+    """Say on standard error what went wrong; returns the exit code."""
+    if isinstance(error, GuardError):
+        click.echo(f"mcpguard: {visible(error.sentence())}", err=True)
+        return exit_code(error)
+    where = f"{error.filename}: " if error.filename else ""
+    click.echo(f"mcpguard: {where}{(error.strerror or str(error)).lower()}", err=True)
+    return FAILED

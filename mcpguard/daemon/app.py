@@ -187,6 +187,11 @@ class Daemon:
         self._approvals.abandoned(self._instances.open_tickets)
         await self._spawner.start()
         self._launcher.start()
+        admin = Listener(
+            paths.admin_socket(),
+            lambda sock: self._launch(control.answer(sock, self._verbs), "a control request"),
+            handed=self._service.sockets.get("admin"),
+        )
         run = Listener(
             paths.run_socket(),
             lambda sock: self._launch(self._connected(sock, run.settled), "a connection"),
@@ -194,11 +199,6 @@ class Daemon:
             shims=True,
             everybody=self._audience.everybody,
             handed=self._service.sockets.get("run"),
-        )
-        admin = Listener(
-            paths.admin_socket(),
-            lambda sock: self._launch(control.answer(sock, self._verbs), "a control request"),
-            handed=self._service.sockets.get("admin"),
         )
         self._own = run.identity() | admin.identity()
         _log.info("mcpguard %s serves at %s", __version__, paths.runtime_dir())
@@ -348,10 +348,7 @@ class Daemon:
     def _apply(self, request: Request) -> JsonObject:
         before = self._policies.applied.digest if self._policies.applied else ""
         rules = self._policies.apply(request.text.encode(), request.source)
-        self._recorder.later([record.policy(before, rules.digest, source=request.source)])
-        for session in self._sessions.values():
-            self._renew(session, session.standing)
-        self._approvals.void("the policy was changed", policy=rules.digest)
+        self._put_in_force(before, rules, request.source)
         return {"policy": _described(rules), "connections": len(self._sessions)}
 
     def _reload(self) -> None:
@@ -364,11 +361,15 @@ class Daemon:
             _log.error("the policy stays as it was: %s", error.sentence())
         else:
             if rules.digest != before:
-                self._recorder.later([record.policy(before, rules.digest, source=rules.file)])
-                for session in self._sessions.values():
-                    self._renew(session, session.standing)
-                self._approvals.void("the policy was changed", policy=rules.digest)
+                self._put_in_force(before, rules, rules.file)
         self._service.notify.ready(self._in_a_line())
+
+    def _put_in_force(self, before: str, rules: RuleSet, source: str) -> None:
+        self._recorder.later([record.policy(before, rules.digest, source=source)])
+        for session in self._sessions.values():
+            self._renew(session, session.standing)
+        self._approvals.void("the policy was changed", policy=rules.digest)
+        _quiet_collector()
 
     def _in_a_line(self) -> str:
         """What a service manager shows of us."""

@@ -12,13 +12,13 @@ from __future__ import annotations
 import contextlib
 import enum
 import hashlib
+import html
 import os
 import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from xml.sax.saxutils import escape
 
 import msgspec
 
@@ -119,15 +119,15 @@ def _unit(name: str, filling: Filling) -> bytes:
 
 def _agent(filling: Filling) -> bytes:
     variables = [
-        f"\t\t<key>{escape(k)}</key>\n\t\t<string>{escape(v)}</string>"
+        f"\t\t<key>{html.escape(k)}</key>\n\t\t<string>{html.escape(v)}</string>"
         for k, v in filling.environment.items()
     ]
     text = _filled(
         _text(f"launchd/{_AGENT}"),
         variables,
-        PROGRAM=escape(filling.program),
-        RUNTIME=escape(filling.runtime),
-        LOG=escape(filling.log),
+        PROGRAM=html.escape(filling.program),
+        RUNTIME=html.escape(filling.runtime),
+        LOG=html.escape(filling.log),
     )
     head, tag, rest = text.partition("<plist ")
     mark = f"<!-- mcpguard {filling.version} sha256:{_digest(text.encode())} -->\n"
