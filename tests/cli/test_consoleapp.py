@@ -201,7 +201,8 @@ def place(monkeypatch):
         yield made
 
 
-def test_a_yes_counts_only_after_the_question_could_be_read(place: House) -> None:
+def test_a_yes_counts_only_after_the_question_could_be_read(place: House, monkeypatch) -> None:
+    monkeypatch.setattr(answering, "READING_SECONDS", 5.0)  # three keys may take longer than half a second
     host = arrive(place, FORMS["pipes"]).greet()
     answered = host.calling("note", n=1)
     waits(place)
