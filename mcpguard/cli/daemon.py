@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import os
 import time
 from typing import Final
@@ -12,27 +11,15 @@ import click
 
 from mcpguard.cli import client
 from mcpguard.cli.serve import serve
+from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import DaemonError
 from mcpguard.system import paths
 
 _STOP_SECONDS = 10.0
-_OF_SERVICES: Final = ("install", "uninstall", "status")
+_OF_SERVICES: Final = dict.fromkeys(("install", "uninstall", "status"), "services")
 
 
-class _Verbs(click.Group):
-    """Those of the service are imported when used: the daemon itself needs none of what they need."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *_OF_SERVICES])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _OF_SERVICES:
-            return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(importlib.import_module("mcpguard.cli.services"), cmd_name)
-        return command
-
-
-@click.group(cls=_Verbs)
+@click.group(cls=Verbs, table=_OF_SERVICES)
 def daemon() -> None:
     """The process that guards: it starts with the first `mcpguard run` and ends after ten idle minutes."""
 
