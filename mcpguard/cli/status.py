@@ -9,6 +9,7 @@ import msgspec
 
 from mcpguard.audit.record import visible
 from mcpguard.cli import client
+from mcpguard.cli.sinkwords import in_a_line
 from mcpguard.model import JsonObject
 
 
@@ -34,8 +35,15 @@ def _lines(reply: JsonObject) -> list[str]:
         f"servers  end with their session ({_means(reply['reaping'])}); not promised: {reply['reaping']['limits']}",
         f"open     {len(reply['connections'])} connections, {reply['served']} since the start",
     ]
+    lines += _export(reply.get("export", {}))
     lines += [_connection(connection) for connection in reply["connections"]]
     return lines
+
+
+def _export(export: JsonObject) -> list[str]:
+    """The sinks of the audit log; nothing if there are none."""
+    wrong = [f"export   {visible(export['error'])}"] if export.get("error") else []
+    return wrong + [f"export   {in_a_line(each)}" for each in export.get("sinks", [])]
 
 
 def _means(reaping: JsonObject) -> str:

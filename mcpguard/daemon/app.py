@@ -34,6 +34,7 @@ from mcpguard.daemon.callers import Attested, Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
+from mcpguard.daemon.exporter import Exporter
 from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.launching import Launcher
@@ -72,6 +73,7 @@ from mcpguard.system.policystore import PolicyStore, SystemPolicy
 from mcpguard.system.privacy import keep_private
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
+from mcpguard.system.sinkfile import SinkFile
 from mcpguard.system.truststore import Seen, TrustStore
 
 _log = logging.getLogger("mcpguard")
@@ -117,6 +119,7 @@ class Daemon:
         self._idle = idle
         self._line_seconds = line_seconds
         self._spawner = Spawner()
+        self._exporter = Exporter(SinkFile(paths.export_dir()), paths.audit_dir())
         self._sessions: dict[str, Session] = {}
         enrolments = Enrolments(HostsFile(paths.hosts_dir()))
         trusted = TrustStore(paths.trust_dir())
@@ -217,6 +220,7 @@ class Daemon:
             await self._launcher.close()
             admin.close()
             await self._recorder.close()
+            await self._exporter.close()
 
     def _launch(self, work: Coroutine[None, None, None], name: str) -> None:
         task = spawn_task(work, name=name)
@@ -337,6 +341,7 @@ class Daemon:
             "paths": {"runtime": str(paths.runtime_dir()), "audit": str(paths.audit_dir())},
             "policy": _described(self._policies.applied),
             "audit": {"failure": self._recorder.failure},
+            "export": self._exporter.status(),
             "reaping": self._spawner.promise(),
             "memory": {"pss_bytes": pss(os.getpid())},
             "descriptors": open_descriptors(),
@@ -428,6 +433,7 @@ class Daemon:
         self._looked = now if look else self._looked
         self._instances.tick()
         self._approvals.tick()
+        self._exporter.tick(now)
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:

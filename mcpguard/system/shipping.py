@@ -21,12 +21,11 @@ from typing import Final
 import msgspec
 
 from mcpguard import limits
-from mcpguard.audit.event import event_of
 from mcpguard.errors import GuardError, JournalError
 from mcpguard.system.delivery import Delivery, SinkError
 from mcpguard.system.httpssink import HttpsSink
 from mcpguard.system.journaldsink import JournaldSink
-from mcpguard.system.journalfiles import POLL_SECONDS, last
+from mcpguard.system.journalfiles import POLL_SECONDS
 from mcpguard.system.sinkfile import Sink
 from mcpguard.system.sinkstate import SinkState, StateFile
 from mcpguard.system.spool import BEGINNING, Place, Read, Spool
@@ -172,21 +171,6 @@ class Shipper:
             self._file.save(self._state)
         except JournalError as error:
             self._state = msgspec.structs.replace(self._state, error=error.sentence())
-
-
-def waiting(audit: Path, state: SinkState | None) -> int:
-    """Records that a sink has not got; -1 if that cannot be told.
-
-    Cost: the last lines of the newest segment are read.
-    """
-    try:
-        found, _, _ = last(audit, 1)
-    except JournalError:
-        return 0
-    newest = event_of(found[0]).record.seq if found else 0
-    if not newest:
-        return -1 if found else 0
-    return max(0, newest - (state.seq if state else 0))
 
 
 def _stamp(now: float) -> str:

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from mcpguard import limits
-from mcpguard.errors import JournalError, PeerError
+from mcpguard.audit.event import event_of
+from mcpguard.errors import GuardError, JournalError, PeerError
+from mcpguard.model import JsonObject
 from mcpguard.system.files import open_entry, private_directory, replace_file
+from mcpguard.system.journalfiles import last
+from mcpguard.system.sinkfile import Sink
 from mcpguard.system.spool import Place
+
+_NAME: Final = "sent.json"
 
 
 class SinkState(msgspec.Struct, frozen=True):
@@ -119,4 +126,38 @@ class StateFile:
         return JournalError(f"what sinks have of the audit log cannot be kept at {self._folder}: {reason}")
 
 
-_NAME = "sent.json"
+def waiting(audit: Path, state: SinkState | None) -> int:
+    """Records that a sink has not got; -1 if that cannot be told.
+
+    Cost: the last lines of the newest segment are read.
+    """
+    try:
+        found, _, _ = last(audit, 1)
+    except JournalError:
+        return 0
+    newest = event_of(found[0]).record.seq if found else 0
+    if not newest:
+        return -1 if found else 0
+    return max(0, newest - (state.seq if state else 0))
+
+
+def described(sink: Sink, audit: Path, states: Path) -> JsonObject:
+    """What there is to say of a sink, for people and metrics; that its state cannot be read is said as its error."""
+    try:
+        state = StateFile(states, sink.name).load()
+    except GuardError as error:
+        state = SinkState(error=error.sentence())
+    known = state or SinkState()
+    return {
+        "name": sink.name,
+        "kind": sink.kind,
+        "to": sink.to,
+        "format": sink.format,
+        "sent": known.sent,
+        "sent_at": known.sent_at,
+        "waiting": waiting(audit, state),
+        "error": known.error,
+        "error_at": known.error_at,
+        "failures": known.failures,
+        "gaps": known.gaps,
+    }
