@@ -41,6 +41,7 @@ from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
+from mcpguard.daemon.metrics import Meter
 from mcpguard.daemon.notify import Desktop
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
@@ -151,6 +152,7 @@ class Daemon:
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
         self._counter = itertools.count(1)
+        self._meter = Meter()
         self._totals = {"allowed": 0, "denied": 0, "dropped": 0}
         self._served = 0
         self._stopping = asyncio.Event()
@@ -161,6 +163,7 @@ class Daemon:
         self._verbs = control.Verbs(
             reading={
                 "status": self._status,
+                "metrics": lambda _: self._metrics(),
                 "presence": presence.described,
                 **folders.reading(),
                 **desk.reading(),
@@ -177,6 +180,7 @@ class Daemon:
             hosts=self._enrolled,
             keepers=_keepers(),
             audience=audience,
+            metrics=self._metrics,
         )
 
     async def serve(self) -> None:
@@ -279,6 +283,7 @@ class Daemon:
             await admission.serve(admitted, self._recorder, self._instances)
         finally:
             del self._sessions[session.ident]
+            self._meter.ended(*session.tally)
             for key in self._totals:
                 self._totals[key] += session.status()[key]
             self._busy_until = asyncio.get_running_loop().time()
@@ -330,7 +335,7 @@ class Daemon:
 
     # --- verbs of admin.sock -------------------------------------------------------------------------------
 
-    def _status(self, _request: Request) -> JsonObject:
+    def _status(self, _request: Request | None = None) -> JsonObject:
         sessions = [session.status() for session in self._sessions.values()]
         totals = {key: count + sum(s[key] for s in sessions) for key, count in self._totals.items()}
         return {
@@ -349,6 +354,16 @@ class Daemon:
             "calls": totals,
             "connections": sessions,
         }
+
+    def _metrics(self) -> JsonObject:
+        told = {
+            "mcpguard_audit_records_total": self._recorder.recent.count,
+            "mcpguard_audit_failures_total": self._recorder.failures,
+            "mcpguard_findings_total": self._recorder.findings,
+            "mcpguard_tickets_waiting": self._approvals.open_count,
+        }
+        tallies = [session.tally for session in self._sessions.values()]
+        return {"text": self._meter.text(tallies, self._status(), told)}
 
     def _apply(self, request: Request) -> JsonObject:
         before = self._policies.applied.digest if self._policies.applied else ""

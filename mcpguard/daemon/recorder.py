@@ -15,6 +15,7 @@ from mcpguard.errors import JournalError
 from mcpguard.system.journal import Journal
 
 _log = logging.getLogger("mcpguard")
+_FINDING = b'"type":"finding"'
 
 
 class Recorder:
@@ -23,6 +24,8 @@ class Recorder:
     Attributes:
         recent: The newest records.
         failure: Why nothing can be recorded now; empty if something can.
+        failures: How often something could not be written or synced.
+        findings: Records of findings so far.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -32,6 +35,8 @@ class Recorder:
         self._syncing: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self.failure = ""
+        self.failures = 0
+        self.findings = 0
 
     @property
     def key(self) -> bytes:
@@ -52,12 +57,17 @@ class Recorder:
             self._fail(_sentence(error))
             raise JournalError(self.failure) from error
         self.failure = ""
-        self.recent.add(bodies)
-        self._schedule()
+        self._note(bodies)
 
     def later(self, bodies: list[bytes]) -> None:
         """Keep records for the next write."""
         self._journal.append_later(bodies)
+        self._note(bodies)
+
+    def _note(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            if body.startswith(_FINDING):
+                self.findings += 1
         self.recent.add(bodies)
         self._schedule()
 
@@ -66,6 +76,7 @@ class Recorder:
         if sentence != self.failure:
             _log.error("%s", sentence)
         self.failure = sentence
+        self.failures += 1
 
     def _schedule(self) -> None:
         if self._timer is None:
