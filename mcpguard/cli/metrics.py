@@ -58,7 +58,7 @@ class _Server(ThreadingHTTPServer):
 class _Scraped(BaseHTTPRequestHandler):
     """Answers a scrape with what the daemon says now."""
 
-    timeout = _SECONDS
+    timeout: float | None = _SECONDS
 
     def do_GET(self) -> None:
         """The counters, or why there are none."""

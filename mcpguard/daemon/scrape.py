@@ -26,12 +26,12 @@ _METHODS: Final = (
 _WORDS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 
 
-def is_http(data: bytes) -> bool:
+def is_http(data: bytes | bytearray) -> bool:
     """Whether this is the beginning of an HTTP request: a control request begins with a brace."""
     return data.startswith(_METHODS)
 
 
-def complete(data: bytes) -> bool:
+def complete(data: bytes | bytearray) -> bool:
     """Whether the head of the request has ended."""
     return b"\r\n\r\n" in data or b"\n\n" in data
 
