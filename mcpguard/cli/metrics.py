@@ -58,7 +58,10 @@ class _Server(ThreadingHTTPServer):
 class _Scraped(BaseHTTPRequestHandler):
     """Answers a scrape with what the daemon says now."""
 
-    timeout: float | None = _SECONDS
+    def setup(self) -> None:
+        """A client that says nothing is not waited for."""
+        self.request.settimeout(_SECONDS)
+        super().setup()
 
     def do_GET(self) -> None:
         """The counters, or why there are none."""

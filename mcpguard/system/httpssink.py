@@ -108,7 +108,7 @@ class HttpsSink:
         if self._connection is not None:
             try:
                 return _exchange(self._connection, self._path, body, headers)
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            except (ConnectionError, ssl.SSLEOFError):
                 self.close()
         self._connection = self._connected()
         return _exchange(self._connection, self._path, body, headers)

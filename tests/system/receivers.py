@@ -65,7 +65,7 @@ class Certificates:
 def _signed(
     subject: x509.Name, issuer: x509.Name, key: Any, by: Any, *, name: str, ca: bool
 ) -> x509.Certificate:
-    now = dt.datetime.now(dt.UTC)
+    now = dt.datetime.fromtimestamp(time.time(), dt.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject).issuer_name(issuer).public_key(key.public_key()).serial_number(x509.random_serial_number())
@@ -152,10 +152,15 @@ class Web:
     def __init__(self, context: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.answer: Callable[[bytes], tuple[int, dict[str, str]]] = lambda _: (200, {})
+        self._open: list[socket.socket] = []
         web = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                web._open.append(self.request)
+                super().setup()
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -188,6 +193,9 @@ class Web:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+        for sock in self._open:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ def test_a_line_that_is_being_written_waits(log: Path) -> None:
     journal.close()
     (path,) = journalfiles.segments(log)
     whole = path.read_bytes()
-    events, place = everything(Spool(log, "s"), BEGINNING)
+    _, place = everything(Spool(log, "s"), BEGINNING)
     path.write_bytes(whole + b'{"v":1,"seq":9')
     assert Spool(log, "s").read([place], NOW).events == []
     path.write_bytes(whole + b'{"v":1,"seq":9}\n')
