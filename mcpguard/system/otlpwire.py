@@ -42,6 +42,10 @@ from mcpguard.system.sinkfile import Sink
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
+class _NotTaken(Exception):
+    """A request failed. No error that the exporters know, so that they leave trying again to `system.shipping`."""
+
+
 class _Session(requests.Session):
     """Follows nothing, takes nothing from the environment, and remembers how the last request ended."""
 
@@ -52,16 +56,23 @@ class _Session(requests.Session):
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         self.fault = ""
+        kwargs["allow_redirects"] = False
         try:
-            answer = super().request(*args, **{**kwargs, "allow_redirects": False})
+            answer = self._answer(*args, **kwargs)
         except requests.RequestException as error:
             self.fault = _reason(error)
-            raise
+            raise _NotTaken from error
         if not 200 <= answer.status_code < 300:
             self.fault = f"it answers {answer.status_code} {answer.reason}"
-        if 300 <= answer.status_code < 400:
-            raise requests.TooManyRedirects(f"a redirect ({answer.status_code}) is not followed")
+            raise _NotTaken
         return answer
+
+    def _answer(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """The answer; a connection that the collector has closed while it was idle is made anew."""
+        try:
+            return super().request(*args, **kwargs)
+        except requests.ConnectionError:
+            return super().request(*args, **kwargs)
 
 
 class Wire:
