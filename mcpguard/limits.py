@@ -70,6 +70,8 @@ HELD: Final = 64
 """Requests that wait for a person on one connection."""
 ASKED_BYTES: Final = 1 * MIB
 """Longest arguments that a person is asked about, encoded bytes: nobody reads more, and their digest takes 0.1 s."""
+WATCHED: Final = 1024
+"""Resources that a host watches on one connection, remembered for a server that crashes."""
 TASKS: Final = 1024
 """Task ids remembered for one connection."""
 DROP_RECORDS_PER_SECOND: Final = 50
@@ -103,6 +105,14 @@ IDLE_SECONDS: Final = 600.0
 """An on-demand daemon ends after this long without a connection."""
 IDLE_LINE_SECONDS: Final = 30.0
 """A line that has begun must be completed within this time, or the connection is closed."""
+RESTARTS: Final = 100
+"""Most often that a policy may let a crashed server be started again, in the time that it says."""
+BACKOFF_SECONDS: Final = 0.25
+"""How long a server stays down after its first crash; doubled with each one that follows, up to 64 times."""
+DOWN_SECONDS: Final = 2.0
+"""A server whose output has ended has crashed if it ends itself within this time; else the connection is over."""
+REPLAY_SECONDS: Final = 30.0
+"""A server that was started again must have answered the handshake within this time."""
 
 # --- shutdown -------------------------------------------------------------------------------------------
 EOF_GRACE_SECONDS: Final = 1.4

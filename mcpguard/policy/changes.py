@@ -8,7 +8,14 @@ from typing import Final
 import msgspec
 
 from mcpguard.policy.rules import Labelled, Rule, RuleSet
-from mcpguard.policy.words import approving_words, duration_word, effect_word, label_words, unpinned_word
+from mcpguard.policy.words import (
+    approving_words,
+    duration_word,
+    effect_word,
+    label_words,
+    restarting_words,
+    unpinned_word,
+)
 
 _NAMED: Final = 20
 _REFUSED: Final = "servers without a manifest no longer start; register them: mcpguard server add"
@@ -52,6 +59,8 @@ def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
         lines.append(f"final: {', '.join(old.final) or 'nothing'} -> {', '.join(new.final) or 'nothing'}")
     if old.approving != new.approving:
         lines.append(f"approvals: {approving_words(old)} -> {approving_words(new)}")
+    if old.restarting != new.restarting:
+        lines.append(f"restart: {restarting_words(old)} -> {restarting_words(new)}")
     roles = sorted(old.roles.keys() | new.roles.keys())
     lines += [
         f"role {name}: {_members(old, name)} -> {_members(new, name)}"

@@ -31,7 +31,7 @@ from mcpguard.policy.lines import DEPTH, Path, scan
 from mcpguard.policy.reading import Reader, found, is_name
 from mcpguard.policy.roles import cycle, flattened
 from mcpguard.policy.rulekeys import RuleReader
-from mcpguard.policy.rules import ALLOW_SAME_OWNER, ASK, CEDAR, TOML, Approving, Rule, RuleSet
+from mcpguard.policy.rules import ALLOW_SAME_OWNER, ASK, CEDAR, TOML, Approving, Restarting, Rule, RuleSet
 
 Choice = TypeVar("Choice")
 
@@ -42,11 +42,11 @@ VERSION: Final = 1
 
 KEYS: Final = (
     "version", "mode", "text", "rule", "unpinned", "on_update", "recheck", "zone", "schemas", "engine", "cedar",
-    "roles", "approvals", "label",
+    "roles", "approvals", "label", "restart",
 )  # fmt: skip
 _PROJECT_KEYS: Final = ("version", "rule", "roles", "label", "zone")
 FINAL_KEYS: Final = (
-    "mode", "text", "unpinned", "on_update", "recheck", "zone", "schemas", "approvals", "rule",
+    "mode", "text", "unpinned", "on_update", "recheck", "zone", "schemas", "approvals", "rule", "restart",
 )  # fmt: skip
 """What a system policy may keep users from setting otherwise."""
 _MODES: Final = {"enforce": Mode.ENFORCE, "observe": Mode.OBSERVE}
@@ -180,6 +180,7 @@ class _Document(Reader):
             roles=flattened(roles),
             labels=rules.labels(document.get("label", [])),
             approving=self._approving(document, rules),
+            restarting=self._restarting(document),
             zone=self.optional(document, (), "zone", rules.zone, ""),
             schemas=self._word(document, "schemas", _SCHEMAS, default=mode is Mode.ENFORCE),
             final=self.optional(document, (), "final", self._final, ()),
@@ -241,6 +242,23 @@ class _Document(Reader):
             notify=self.optional(table, path, "notify", self.flag, default=True),
             presence=self.optional(table, path, "presence", self._presence, Approving().presence),
         )
+
+    def _restarting(self, document: JsonObject) -> Restarting:
+        if "restart" not in document:
+            return Restarting()
+        path: Path = ("restart",)
+        table = self.table(document["restart"], path, 'write [restart] and below it servers = ["files"]')
+        self.known(table, path, ("servers", "times", "within"))
+        if "servers" not in table:
+            raise self.missing(path, "servers", 'patterns over names: servers = ["files"]')
+        return Restarting(
+            servers=self.patterns(table["servers"], (*path, "servers")),
+            times=self.optional(table, path, "times", self._times, Restarting().times),
+            seconds=self.optional(table, path, "within", self.duration, Restarting().seconds),
+        )
+
+    def _times(self, value: Json, path: Path) -> int:
+        return self.number(value, path, limits.RESTARTS)
 
     def _timeout(self, value: Json, path: Path) -> float:
         seconds = self.duration(value, path)

@@ -258,6 +258,20 @@ class Approving(msgspec.Struct, frozen=True):
     presence: tuple[str, ...] = ("polkit", "fido2", "passphrase")
 
 
+class Restarting(msgspec.Struct, frozen=True):
+    """`[restart]`: which servers are started again when they crash, so that their hosts keep the connection.
+
+    Attributes:
+        servers: Patterns over server names; none by itself.
+        times: At most so often for one connection.
+        seconds: In this time.
+    """
+
+    servers: tuple[Pattern, ...] = ()
+    times: int = 3
+    seconds: float = 600.0
+
+
 class RuleSet(msgspec.Struct, frozen=True):
     """A whole policy, valid; made by `document.parse`.
 
@@ -273,6 +287,7 @@ class RuleSet(msgspec.Struct, frozen=True):
         roles: Name to the principals in it, nested roles taken apart.
         labels: What policy says that tools read and send.
         approving: How people are asked.
+        restarting: What becomes of servers that crash.
         zone: IANA time zone of rules that name none; empty for that of the machine.
         schemas: Whether arguments and results are held against the pinned schemas.
         final: Keys at the top of a system policy that a user's policy may not set otherwise; `rule` among them
@@ -292,6 +307,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     roles: dict[str, tuple[str, ...]] = {}
     labels: tuple[Labelled, ...] = ()
     approving: Approving = Approving()
+    restarting: Restarting = Restarting()
     zone: str = ""
     schemas: bool = True
     final: tuple[str, ...] = ()

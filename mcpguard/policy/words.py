@@ -92,6 +92,8 @@ def settings(ruleset: RuleSet) -> list[str]:
     lines += [label_words(ruleset, number) for number in range(len(ruleset.labels))]
     if ruleset.approving != Approving():
         lines.append(f"approvals {approving_words(ruleset)}")
+    if ruleset.restarting.servers:
+        lines.append(f"restart {restarting_words(ruleset)}")
     if ruleset.final:
         lines.append(f"final {', '.join(ruleset.final)}: users cannot set it otherwise")
     return lines
@@ -111,6 +113,17 @@ def approving_words(ruleset: RuleSet) -> str:
     return (
         f"timeout {duration_word(approving.timeout)}, elicitation {', '.join(approving.elicitation) or 'nobody'}, "
         f"notify {'true' if approving.notify else 'false'}, presence {', '.join(approving.presence) or 'none'}"
+    )
+
+
+def restarting_words(ruleset: RuleSet) -> str:
+    """Which servers are started again when they crash."""
+    restarting = ruleset.restarting
+    if not restarting.servers:
+        return "none"
+    return (
+        f"{', '.join(_texts(restarting.servers))}: at most {restarting.times} times in "
+        f"{duration_word(restarting.seconds)}"
     )
 
 

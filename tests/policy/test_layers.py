@@ -68,6 +68,7 @@ FINALS = [
     ('final = ["unpinned"]\n', 'unpinned = "allow"\n', TOP, 3, "unpinned is final"),
     ('final = ["recheck"]\nrecheck = "30s"\n', 'recheck = "1h"\n', TOP, 3, "recheck is final"),
     ('final = ["approvals"]\n', '[approvals]\ntimeout = "1h"\n', TOP, 3, "approvals is final"),
+    ('final = ["restart"]\n', '[restart]\nservers = ["*"]\n', TOP, 3, "restart is final"),
     ('final = ["rule"]\n', rule("a", "x", "allow"), TOP, 3, "rules are final"),
     ("", '[roles]\nstaff = ["uid:1"]\n', TOP, 3, "the role 'staff'"),
     ("", rule("no-x", "y", "deny"), TOP, 3, "is called 'no-x' already"),
