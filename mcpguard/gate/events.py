@@ -70,6 +70,12 @@ class TicketSettled(msgspec.Struct, frozen=True):
     now: int
 
 
+class ServerBack(msgspec.Struct, frozen=True):
+    """The server crashed, which ended its stream, and was started again: its end of the wire is new."""
+
+    now: int
+
+
 class StillWaiting(msgspec.Struct, frozen=True):
     """Time goes by while calls wait for people: keep the host's timers alive."""
 
@@ -77,5 +83,12 @@ class StillWaiting(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    BytesReceived | StreamEnded | PolicyChanged | PinsChanged | NotRecorded | TicketSettled | StillWaiting
+    BytesReceived
+    | StreamEnded
+    | PolicyChanged
+    | PinsChanged
+    | NotRecorded
+    | TicketSettled
+    | ServerBack
+    | StillWaiting
 )

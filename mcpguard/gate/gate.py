@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from mcpguard.errors import ProtocolError
-from mcpguard.gate import asking, inband, refusals, subscriptions
+from mcpguard.gate import asking, inband, refusals, revival, subscriptions
 from mcpguard.gate.commands import Command
 from mcpguard.gate.events import (
     BytesReceived,
@@ -26,6 +26,7 @@ from mcpguard.gate.events import (
     NotRecorded,
     PinsChanged,
     PolicyChanged,
+    ServerBack,
     StillWaiting,
     StreamEnded,
     TicketSettled,
@@ -101,6 +102,9 @@ class Gate:
                 self._unrecorded(last, event.reason)
             case TicketSettled():
                 self._settled(event)
+            case ServerBack():
+                self._buffers[Side.SERVER] = LineBuffer()
+                revival.again(state)
             case StillWaiting():
                 asking.keep_alive(state)
             case _:
@@ -116,6 +120,11 @@ class Gate:
     def in_flight(self) -> int:
         """Requests of the host without an answer."""
         return len(self._state.calls)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether a server that was started again has not answered the handshake yet."""
+        return revival.under_way(self._state)
 
     @property
     def waiting(self) -> int:
@@ -159,7 +168,8 @@ class Gate:
                 state.out.to_host.append(refusals.gone(held.answers.ident))
         if side is Side.SERVER:
             for call in state.calls.drain():
-                state.out.to_host.append(refusals.gone(call.ident))
+                if not call.replay:
+                    state.out.to_host.append(refusals.gone(call.ident))
                 state.out.later.append(state.ledger.settled(call, b"lost", state.now, 0))
 
     def _settled(self, event: TicketSettled) -> None:
@@ -178,7 +188,9 @@ class Gate:
             call = table.take(number)
             if call is None:
                 continue
-            if side is Side.SERVER:
+            if call.replay:
+                rest.closing = f"the server was started again and cannot be spoken to: {reason}"
+            elif side is Side.SERVER:
                 state.failed(call)
                 is_tool = call.method.kind is Kind.TOOL
                 rest.to_host.append(

@@ -14,7 +14,7 @@ from typing import Final
 from mcpguard import limits
 from mcpguard.approvals.ticket import Grant
 from mcpguard.audit import record
-from mcpguard.gate import asking, inband, refusals, rounds, subscriptions
+from mcpguard.gate import asking, inband, refusals, revival, rounds, subscriptions
 from mcpguard.gate.events import TicketSettled
 from mcpguard.gate.half import Half
 from mcpguard.gate.ledger import Ruling
@@ -206,6 +206,8 @@ class HostSide(Half):
             tail = record.approved(tail, ticket)
             out.durable = out.recheck = True
         number = state.calls.add(call)
+        if call.method.name in revival.LASTING:
+            revival.note(state, call.method.name, params)
         out.records.append(state.ledger.decided(number, tail, _judged_part(call, params)))
         if ruling.decision.durable:
             out.durable = True
@@ -339,6 +341,7 @@ class HostSide(Half):
         state.client = capabilities
         state.peer_name = meta.claimed_name(params.get("clientInfo"))
         state.opened = True
+        state.lasting.opening = {key: value for key, value in params.items() if key != "_meta"}
 
     def _listen(self, call: Call, params: JsonObject) -> bool:
         """Reduce the filter of a listen request; True if nothing of it is left and it was answered."""
@@ -439,6 +442,7 @@ class HostSide(Half):
             passes = "roots" in state.client
         else:
             passes = state.opened
+            state.lasting.confirmed |= passes and name == "notifications/initialized"
         if passes:
             meta.strip_own(params.get("_meta"))
             state.out.to_server.append(encode(message) + b"\n")

@@ -107,7 +107,8 @@ def answer(ident: MessageId, fault: str, side: Side = Side.SERVER) -> bytes:
 
 def gone(ident: MessageId) -> bytes:
     """A request whose server ended."""
-    return jsonrpc.error_line(ident, jsonrpc.SERVER_GONE, "the server ended before it answered")
+    sentence = "the server ended before it answered; whether it did what was asked is not known"
+    return jsonrpc.error_line(ident, jsonrpc.SERVER_GONE, sentence)
 
 
 def to_server(ident: MessageId, name: str, reason: str) -> bytes:
