@@ -13,7 +13,7 @@ from mcpguard.audit.record import visible
 from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import JournalError
 
-_VERBS: Final = {"tail": "audittail", "verify": "auditverify"}
+_VERBS: Final = {"tail": "audittail", "unknown": "auditunknown", "verify": "auditverify"}
 
 
 @click.group(cls=Verbs, table=_VERBS)

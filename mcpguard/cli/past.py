@@ -88,7 +88,7 @@ def _event(line: bytes, since: float) -> Asked | Answered | Saw | Began | None:
         record = parse_line(line)
     except JournalError:
         return None  # `audit verify` names it; what it said cannot be judged
-    at = _unix(record.time)
+    at = unix(record.time)
     if at < since:
         return None
     body = record.body
@@ -153,7 +153,8 @@ def _instance(record: Record) -> str:
     return f"{record.boot} {record.body.get('conn')}"
 
 
-def _unix(text: str) -> float:
+def unix(text: str) -> float:
+    """The Unix time of a record; 0.0 if it has none that can be read."""
     try:
         return dt.datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
