@@ -66,6 +66,13 @@ def answers(host: Host) -> list[dict]:
     return [message for message in host.rest() if "id" in message]
 
 
+def stopped(place: Failing) -> None:
+    """No daemon: neither ours nor one that the shim has started, after which ours would have its turn."""
+    daemon = place.daemon
+    assert daemon
+    assert until(lambda: place.mcpguard("daemon", "stop").returncode == 3 and daemon.poll() is not None)
+
+
 def settled(place: Failing, host: Host, victim: str, sent: int) -> None:
     """After the fact: start again if need be, and hold the log against what really happened."""
     assert until(place.fired)
@@ -84,8 +91,7 @@ def settled(place: Failing, host: Host, victim: str, sent: int) -> None:
     ends = {(one["conn"], one["id"]) for one in place.records() if one["type"] == "outcome"}
     assert len(calls) >= len(done), "a call went through without a record"
     assert len(calls) <= sent
-    place.mcpguard("daemon", "stop")
-    place.daemon.wait(20)
+    stopped(place)
     listed = json.loads(place.mcpguard("audit", "unknown", "--json").stdout)["calls"]
     unknown = {(one["conn"], one["id"]) for one in listed}
     assert {(one["conn"], one["id"]) for one in calls} - ends <= unknown
