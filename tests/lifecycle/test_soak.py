@@ -10,7 +10,7 @@ SOAK = Path(__file__).parents[1] / "bench" / "soak.py"
 
 def test_memory_and_descriptors_do_not_grow() -> None:
     done = subprocess.run(
-        [sys.executable, SOAK, "--calls", "60000", "--json"],
+        [sys.executable, SOAK, "--calls", "30000", "--json"],
         capture_output=True,
         text=True,
         check=True,
