@@ -17,10 +17,12 @@ FAKE = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$ASKED"
 case "$*" in
   --version) echo "systemd $SYSTEMD (test)";;
-  *"show --property=Version"*) [ -e "$AWAY" ] && { echo "Failed to connect to bus" >&2; exit 1; }; echo "$SYSTEMD";;
+  *"--property=Version"*) [ -e "$AWAY" ] && { echo "Failed to connect to bus" >&2; exit 1; }; echo "$SYSTEMD";;
+  *"--property=UnitPath"*) echo "/etc/systemd/user $READ /usr/lib/systemd/user";;
   *is-active*) if [ -e "$ASKED.active" ]; then echo active; else echo inactive; exit 3; fi;;
-  *"enable --now"*) [ -e "$ASKED.fail" ] && { echo "Failed to enable unit: no" >&2; exit 1; }; touch "$ASKED.active";;
-  *"disable --now"*) rm -f "$ASKED.active";;
+  *is-enabled*) if [ -e "$ASKED.enabled" ]; then echo enabled; else echo disabled; exit 1; fi;;
+  *"enable --now"*) [ -e "$ASKED.fail" ] && { echo "Failed to enable unit: no" >&2; exit 1; }; touch "$ASKED.active" "$ASKED.enabled";;
+  *"disable --now"*) rm -f "$ASKED.active" "$ASKED.enabled";;
 esac
 exit 0
 """
@@ -42,6 +44,7 @@ class Desktop(House):
             "PATH": f"{self.root}/bin:{self.env['PATH']}",
             "ASKED": str(self.asked),
             "AWAY": str(self.away),
+            "READ": str(self.units),
             "SYSTEMD": "257",
         }
 
@@ -57,7 +60,7 @@ class Desktop(House):
         return [
             line
             for line in lines
-            if not any(w in line for w in ("--version", "show --property", "is-active"))
+            if not any(w in line for w in ("--version", "--property", "is-active", "is-enabled"))
         ]
 
     def files(self) -> list[str]:
@@ -157,6 +160,14 @@ def test_without_a_manager_the_files_are_written_and_the_rest_is_said(desktop: D
     assert "no user manager of systemd answers" in desktop.verb("status", code=3).stdout
     desktop.verb("uninstall")
     assert (desktop.files(), desktop.changes()) == ([], [])
+
+
+def test_manager_of_another_home_is_asked_nothing(desktop: Desktop) -> None:
+    """It never sees these files, and would enable what it has of this name."""
+    desktop.env["READ"] = "/home/somebody/.config/systemd/user"
+    told = desktop.verb("install")
+    assert "no user manager of systemd answers; where one does:" in told.stderr
+    assert (desktop.files(), desktop.changes()) == (NAMES, [])
 
 
 def test_manager_that_refuses_is_quoted(desktop: Desktop) -> None:
