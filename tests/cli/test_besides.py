@@ -1,5 +1,6 @@
 """`mcpguard init` besides configurations: the service and the key, which are said before, done once, and undone."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -148,9 +149,7 @@ def test_service_that_does_not_serve_is_taken_back(desktop: Desktop) -> None:
         "time.sleep(60)\n",
     )
     fake, pid = desktop.root / "bin/systemctl", desktop.root / "pid"
-    listen = (
-        f"{sys.executable} {listener} {desktop.run_dir} > {pid} 2>&1 & while ! [ -s {pid} ]; do sleep 0.02; done;"
-    )
+    listen = f"{sys.executable} {listener} {desktop.run_dir} > {pid} 2>&1 & while ! [ -s {pid} ]; do sleep 0.02; done;"
     script = fake.read_text()
     for old, new in (('touch "$ASKED.active"', listen), ('rm -f "$ASKED.active"', f"kill $(cat {pid});")):
         assert old in script
@@ -257,6 +256,38 @@ def test_person_wants_a_key_and_no_service(desktop: Desktop) -> None:
     assert screen.end() == 0
     assert (desktop.files(), len(keys(desktop))) == ([], 1)
     assert argv(desktop.root / ".cursor/mcp.json", "a") == guarded("a")
+
+
+RING = """
+import keyring.backend
+
+class Ring(keyring.backend.KeyringBackend):
+    priority = 5
+    held = {}
+
+    def set_password(self, service, username, password):
+        self.held[service, username] = password
+
+    def get_password(self, service, username):
+        return self.held.get((service, username))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("keyring") is None, reason="needs the keyring extra")
+def test_person_with_a_keyring_may_keep_the_key_there(desktop: Desktop) -> None:
+    put(desktop.root / "r/ring.py", RING)
+    words = f"[backend]\ndefault-keyring=ring.Ring\nkeyring-path={desktop.root}/r\n"
+    put(desktop.root / ".config/python_keyring/keyringrc.cfg", words)
+    screen = asking(desktop)
+    screen.press("3\r")
+    screen.asks("Change these files")
+    screen.press("y\r")
+    screen.asks("Keep the key in the keyring of the desktop, without a passphrase")
+    screen.press("y\r")
+    screen.shows(", kept in the keyring, named by ")
+    assert screen.end() == 0
+    (kept,) = keys(desktop)
+    assert json.loads(kept.read_bytes())["place"] == "keyring"
 
 
 @pytest.mark.parametrize("typed", ["\r", "\x03"])
