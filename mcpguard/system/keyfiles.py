@@ -276,7 +276,8 @@ def desktop_keyring() -> Keyring:
         keeps = backend.priority >= 1  # less is the library's mark of those that store nothing, or readable
     if not keeps:
         raise TrustError(
-            f"no keyring of this desktop keeps secrets ({backend_name(backend)} was found)", hint=_WITHOUT_KEYRING
+            f"no keyring of this desktop keeps secrets ({backend_name(backend)} was found)",
+            hint=_WITHOUT_KEYRING,
         )
     found: Keyring = backend
     return found
