@@ -16,7 +16,7 @@ import click
 
 from mcpguard.cli.main import CONFIG, DRIFT
 from mcpguard.cli.terminal import confirm, errors_told, print_json, say, tell
-from mcpguard.cli.wrapplan import Fault, Plan, called, carry_out, diff, to_unwrap, to_wrap
+from mcpguard.cli.wrapplan import Fault, Plan, called, carry_out, diff, to_unwrap, to_wrap, unclear
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.hosts.entries import Dialect
 from mcpguard.hosts.places import Place, Scope
@@ -91,6 +91,8 @@ def wrap_(
         chosen = files(hosts, project)
         _require(servers, chosen)
         plans, faults = to_wrap(chosen, store.load(), stable_program(), called(servers))
+        if not servers:
+            _tell_unclear(chosen)
         finish(plans, faults, store, "wrapped", dry_run=dry_run, yes=yes, as_json=as_json)
 
 
@@ -143,7 +145,9 @@ def diff_(hosts: tuple[str, ...], project: str | None, *, checked: bool, as_json
     """Show what `wrap` would change: the servers of HOSTS, or of all hosts, that start without mcpguard."""
     with errors_told(as_json=as_json):
         store = WrapStore(paths.wrapped_dir())
-        plans, faults = to_wrap(files(hosts, project), store.load(), stable_program())
+        chosen = files(hosts, project)
+        plans, faults = to_wrap(chosen, store.load(), stable_program())
+        _tell_unclear(chosen)
         show(plans, faults, as_json=as_json)
         if not plans and not faults and not as_json:
             say("every server that can be wrapped is")
@@ -264,6 +268,10 @@ def show(plans: list[Plan], faults: list[Fault], *, as_json: bool) -> None:
     tell(*(f"mcpguard: {fault.sentence}" for fault in faults))
     for plan in plans:
         tell(*diff(plan))
+
+
+def _tell_unclear(chosen: list[HostFile]) -> None:
+    tell(*(f"mcpguard: {line}: left alone" for one in chosen for line in unclear(one.servers)))
 
 
 def restarts(plans: list[Plan]) -> list[str]:

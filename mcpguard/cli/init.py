@@ -20,7 +20,7 @@ from mcpguard.cli.checklist import agreed
 from mcpguard.cli.hostwrap import carried_out, restarts
 from mcpguard.cli.main import CONFIG
 from mcpguard.cli.terminal import at_terminal, errors_told, print_json, say, tell
-from mcpguard.cli.wrapplan import Fault, Plan, diff, to_wrap
+from mcpguard.cli.wrapplan import Fault, Plan, diff, to_wrap, unclear
 from mcpguard.errors import DaemonError, GuardError
 from mcpguard.hosts.inventory import Remark, remarks
 from mcpguard.model import JsonObject, Mode
@@ -104,6 +104,7 @@ def _introduce(files: list[HostFile], faults: list[Fault], secrets: list[Remark]
         more = f", {guarded} guarded already" if guarded else ""
         more += f", {remote} remote (left alone)" if remote else ""
         tell(f"{file.place.title}: {_many(len(started))} in {file.path}{more}")
+    tell(*(f"left alone: {line}" for file in files for line in unclear(file.servers)))
     tell(*(f"left alone: {fault.sentence}" for fault in faults))
     if secrets:
         tell("secrets in plain text; they stay where they are, and can be moved:")
@@ -160,7 +161,9 @@ def _done(outcome: Outcome) -> list[str]:
         return ["nothing was changed; what was left alone is said above"]
     if not count:
         idle = all(one.state in (State.THERE, State.LATER) for one in outcome.besides)
-        already = "every server that a host starts is behind mcpguard"
+        doubt = any(unclear(file.servers) for file in outcome.files)
+        known = ", as far as that is understood," if doubt else ""
+        already = f"every server that a host starts{known} is behind mcpguard"
         return [f"nothing to do: {already}" if idle else f"{already} already"]
     lines = [
         f"{_many(count)} of {', '.join(hosts)} {'starts' if count == 1 else 'start'} behind mcpguard now"
@@ -218,6 +221,7 @@ def _told(outcome: Outcome, *, dry_run: bool) -> JsonObject:
             for plan in outcome.plans
         ],
         "left": [fault.sentence for fault in outcome.faults],
+        "unclear": [line for file in outcome.files for line in unclear(file.servers)],
         "secrets": [{"file": one.file, "line": one.line, "server": one.server} for one in outcome.secrets],
         "restart": restarts(outcome.plans),
         **{one.what: one.told() for one in outcome.besides},

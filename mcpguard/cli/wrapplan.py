@@ -15,8 +15,8 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.errors import ConfigError
-from mcpguard.hosts.entries import Entry
-from mcpguard.hosts.inventory import without_secrets
+from mcpguard.hosts.entries import Entry, Form
+from mcpguard.hosts.inventory import Server, without_secrets
 from mcpguard.hosts.wrapping import (
     File,
     Wrapped,
@@ -90,11 +90,10 @@ def to_wrap(
         if host_file.fault:
             faults.append(_fault(host_file))
             continue
-        chosen = [
-            server.entry
-            for server in host_file.servers
-            if server.entry.starts and not server.wrapped and wanted(server.entry)
-        ]
+        meant = [server for server in host_file.servers if wanted(server.entry)]
+        if wanted is not every:
+            faults += [Fault(str(host_file.path), line) for line in unclear(meant)]
+        chosen = [server.entry for server in meant if server.entry.starts and not server.wrapped]
         if not chosen or (host_file.found and host_file.found.target in plans):
             continue
         try:
@@ -104,6 +103,15 @@ def to_wrap(
         else:
             plans[plan.target] = plan
     return list(plans.values()), faults
+
+
+def unclear(servers: Iterable[Server]) -> list[str]:
+    """What is said of entries that nobody understands, and that are left alone for that."""
+    return [
+        f"{server.file}:{server.entry.line}: {server.entry.name}: {server.entry.why}"
+        for server in servers
+        if server.entry.form is Form.UNKNOWN
+    ]
 
 
 def to_unwrap(

@@ -190,6 +190,16 @@ def test_bad_files_among_good_ones_are_named_and_the_good_ones_done(place: House
     assert argv(good, "a") == ["npx", "-y", "a"]
 
 
+def test_entry_that_nobody_understands_is_said_and_a_fault_if_it_was_asked_for(place: House) -> None:
+    path = put(
+        place.root / ".cursor/mcp.json", '{"mcpServers": {"a": {"command": "x"},\n"b": {"command": 1}}}'
+    )
+    line = f"mcpguard: {path}:2: b: its command is not text on one line"
+    for words in (["diff"], ["wrap", "--dry-run"], ["wrap", "--yes"]):
+        assert f"{line}: left alone\n" in told(place, *words)
+    assert f"{line}\n" in told(place, "wrap", "--server", "b", "--yes", code=6)
+
+
 def test_json_of_what_was_done(place: House) -> None:
     path = put(place.root / ".cursor/mcp.json", servers("a"))
     changed = [{"file": str(path), "host": "cursor", "servers": ["a"]}]
