@@ -6,18 +6,19 @@ Rule 2: each file stands for itself: one that cannot be changed is said, and the
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from mcpguard import limits
 from mcpguard.errors import ConfigError
+from mcpguard.hosts.difference import difference
 from mcpguard.hosts.entries import Entry, Form
 from mcpguard.hosts.inventory import Server, without_secrets
 from mcpguard.hosts.wrapping import (
+    Edit,
     File,
     Wrapped,
     check,
@@ -32,7 +33,6 @@ from mcpguard.system import configfile
 from mcpguard.system.hostfiles import HostFile
 from mcpguard.system.wrapstore import FileRecord, WrapStore
 
-_CONTEXT: Final = 2
 Wanted: TypeAlias = Callable[[Entry], bool]
 """Whether a server is meant."""
 
@@ -42,12 +42,14 @@ class Plan(msgspec.Struct, frozen=True):
 
     Attributes:
         host_file: The file.
+        edits: What is changed in it.
         new: Its bytes then.
         chosen: The servers that are concerned, as they are now.
         entries: All that is wrapped in it then.
     """
 
     host_file: HostFile
+    edits: tuple[Edit, ...]
     new: bytes
     chosen: tuple[Entry, ...]
     entries: tuple[Wrapped, ...]
@@ -153,11 +155,8 @@ def to_unwrap(
 def diff(plan: Plan) -> Iterator[str]:
     """What would change in a file, as a unified diff with little around it; secrets are not shown."""
     old = plan.host_file.found.data if plan.host_file.found else b""
-    name = str(plan.host_file.path)
-    before, after = (data.decode(errors="replace").splitlines() for data in (old, plan.new))
     entries = [server.entry for server in plan.host_file.servers]
-    lines = difflib.unified_diff(before, after, name, name, lineterm="", n=_CONTEXT)
-    return (without_secrets(line, entries) for line in lines)
+    return difference(old, plan.edits, str(plan.host_file.path), lambda text: without_secrets(text, entries))
 
 
 def carry_out(plan: Plan, store: WrapStore, at: str) -> None:
@@ -192,7 +191,7 @@ def _wrapped(
     record = records.get(str(target))
     there = {server.entry.path for server in host_file.servers}
     kept = [one for one in record.entries if one.path not in done and one.path in there] if record else []
-    return Plan(host_file, new, tuple(chosen), (*kept, *done.values()))
+    return Plan(host_file, tuple(edits), new, tuple(chosen), (*kept, *done.values()))
 
 
 def _unwrapped(
@@ -205,7 +204,7 @@ def _unwrapped(
     check(file, File(new, file.name, file.dialect, file.paths), wanted)
     there = {server.entry.path for server in host_file.servers}
     kept = tuple(one for path, one in known.items() if path not in wanted and path in there)
-    return Plan(host_file, new, tuple(entry for entry, _ in undone), kept)
+    return Plan(host_file, tuple(edits), new, tuple(entry for entry, _ in undone), kept)
 
 
 def _done(
