@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +15,11 @@ from mcpguard.cli.terminal import at_terminal, tell
 from mcpguard.cli.wrapplan import Plan, to_wrap
 from mcpguard.errors import TrustError
 from mcpguard.hosts.entries import Entry
-from mcpguard.system.wrapstore import FileRecord
 
 _NUMBERS: Final = re.compile(r"\s*\d+(?:[\s,]+\d+)*[\s,]*")
 
 
-def agreed(
-    plans: list[Plan], beside: list[Besides], records: Mapping[str, FileRecord], program: str
-) -> tuple[list[Plan], list[Besides]]:
+def agreed(plans: list[Plan], beside: list[Besides], program: str) -> tuple[list[Plan], list[Besides]]:
     """What a person has chosen. On anything but a yes the command ends with exit code 1.
 
     Raises:
@@ -40,7 +36,7 @@ def agreed(
     chosen = [choice for choice, marked in zip(servers, on, strict=False) if marked]
     left = {id(one) for one, marked in zip(planned, on[len(servers) :], strict=True) if not marked}
     return (
-        plans if len(chosen) == len(servers) else _only(plans, chosen, records, program),
+        plans if len(chosen) == len(servers) else _only(plans, chosen, program),
         [one.left() if id(one) in left else one for one in beside],
     )
 
@@ -66,9 +62,7 @@ def _ask(lines: list[str], on: list[bool], question: str) -> None:
             on[number - 1] = not on[number - 1]
 
 
-def _only(
-    plans: list[Plan], chosen: list[tuple[Plan, Entry]], records: Mapping[str, FileRecord], program: str
-) -> list[Plan]:
+def _only(plans: list[Plan], chosen: list[tuple[Plan, Entry]], program: str) -> list[Plan]:
     """The plans without the servers that were left out."""
     places = {(plan.target, entry.path) for plan, entry in chosen}
     kept = []
@@ -77,5 +71,5 @@ def _only(
         def wanted(entry: Entry, target: Path = plan.target) -> bool:
             return (target, entry.path) in places
 
-        kept += to_wrap([plan.host_file], records, program, wanted)[0]
+        kept += to_wrap([plan.host_file], program, wanted)[0]
     return kept

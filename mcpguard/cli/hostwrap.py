@@ -88,9 +88,10 @@ def wrap_(
     """
     with errors_told(as_json=as_json):
         store = WrapStore(paths.wrapped_dir())
+        store.load()  # one that is damaged is said before anything is asked
         chosen = files(hosts, project)
         _require(servers, chosen)
-        plans, faults = to_wrap(chosen, store.load(), stable_program(), called(servers))
+        plans, faults = to_wrap(chosen, stable_program(), called(servers))
         if not servers:
             _tell_unclear(chosen)
         finish(plans, faults, store, "wrapped", dry_run=dry_run, yes=yes, as_json=as_json)
@@ -145,8 +146,9 @@ def diff_(hosts: tuple[str, ...], project: str | None, *, checked: bool, as_json
     """Show what `wrap` would change: the servers of HOSTS, or of all hosts, that start without mcpguard."""
     with errors_told(as_json=as_json):
         store = WrapStore(paths.wrapped_dir())
+        store.load()  # one that is damaged is said before anything is asked
         chosen = files(hosts, project)
-        plans, faults = to_wrap(chosen, store.load(), stable_program())
+        plans, faults = to_wrap(chosen, stable_program())
         _tell_unclear(chosen)
         show(plans, faults, as_json=as_json)
         if not plans and not faults and not as_json:

@@ -66,8 +66,9 @@ def init(*, dry_run: bool, yes: bool, no_service: bool, as_json: bool) -> None:
     with errors_told(as_json=as_json):
         files = list(present(places()))
         store = WrapStore(paths.wrapped_dir())
-        records, program = store.load(), stable_program()
-        plans, faults = to_wrap(files, records, program)
+        store.load()  # one that is damaged is said before anything is asked
+        program = stable_program()
+        plans, faults = to_wrap(files, program)
         beside = besides.planned(service=not no_service, at_terminal=at_terminal() and not yes)
         secrets = [one for one in remarks(s for f in files for s in f.servers) if one.kind == "secret"]
         if not as_json:
@@ -76,7 +77,7 @@ def init(*, dry_run: bool, yes: bool, no_service: bool, as_json: bool) -> None:
         wanted = bool(plans) or any(one.state is State.PLANNED and one.marked for one in beside)
         if wanted and not dry_run:
             if not yes:
-                plans, beside = agreed(plans, beside, records, program)
+                plans, beside = agreed(plans, beside, program)
             plans, failed, beside = _carried_out(plans, beside, store)
             faults = [*faults, *failed]
             tell(*(f"left alone: {fault.sentence}" for fault in failed))

@@ -1,6 +1,7 @@
 """`mcpguard host wrap`, `unwrap` and `diff` as a person and a script see them, in a real home."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,28 @@ def test_path_that_configurations_name_is_the_one_that_stays(place: House) -> No
     told(place, "wrap", "--yes")
     assert argv(path, "a")[0] == str(link)
     assert Path(PROGRAM).exists()
+
+
+# --- at the same time -----------------------------------------------------------------------------------
+
+
+def test_wrappers_of_one_file_at_the_same_time_lose_nothing(place: House) -> None:
+    """Real processes, each for another server: the file holds all of them, and so does what undoes them."""
+    names = [f"s{number}" for number in range(6)]
+    path = put(place.root / ".cursor/mcp.json", servers(*names))
+    before = path.read_bytes()
+    for verb, first in (("wrap", PROGRAM), ("unwrap", "npx")):
+        running = [
+            subprocess.Popen(
+                [*MCPGUARD, "host", verb, "cursor", "--server", name, "--yes"],
+                env=place.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+            for name in names
+        ]  # fmt: skip
+        said = [process.communicate(timeout=60)[0] for process in running]
+        assert [process.returncode for process in running] == [0] * len(names), said
+        assert [argv(path, name)[0] for name in names] == [first] * len(names)
+        record = json.loads((place.state / "wrapped/wrapped.json").read_bytes())["files"]
+        noted = [one["path"][-1] for one in record.get(str(path), {"entries": []})["entries"]]
+        assert sorted(noted) == (names if verb == "wrap" else [])
+    assert path.read_bytes() == before
