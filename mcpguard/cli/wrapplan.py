@@ -108,7 +108,7 @@ def to_wrap(
         meant = [server for server in host_file.servers if wanted(server.entry)]
         if wanted is not every:
             faults += [Fault(str(host_file.path), line) for line in unclear(meant)]
-        chosen = [server.entry for server in meant if server.entry.starts and not server.wrapped]
+        chosen = [server.entry for server in meant if server.entry.editable and not server.wrapped]
         if not chosen or (host_file.found and host_file.found.target in plans):
             continue
         try:
@@ -121,11 +121,11 @@ def to_wrap(
 
 
 def unclear(servers: Iterable[Server]) -> list[str]:
-    """What is said of entries that nobody understands, and that are left alone for that."""
+    """What is said of entries that nobody understands or can edit, and that are left alone for that."""
     return [
         f"{server.file}:{server.entry.line}: {server.entry.name}: {server.entry.why}"
         for server in servers
-        if server.entry.form is Form.UNKNOWN
+        if server.entry.form is Form.UNKNOWN or (server.entry.form is Form.SCRIPT and not server.wrapped)
     ]
 
 
@@ -147,7 +147,7 @@ def to_unwrap(
         known = {done.path: done for done in record.entries} if record else {}
         undone, refused = [], []
         for server in host_file.servers:
-            if not server.wrapped or not wanted(server.entry):
+            if not (server.wrapped and server.entry.editable and wanted(server.entry)):
                 continue
             try:
                 undone.append((server.entry, _done(host_file, server.entry, known, force=force)))

@@ -38,6 +38,8 @@ class Dialect(enum.Enum):
     JSONC = "jsonc"
     TOML = "toml"
     YAML = "yaml"
+    SHELL = "shell"
+    """A script, of which only `hosts.shellscript` tells something; nobody edits it."""
 
 
 class Form(enum.Enum):
@@ -46,6 +48,7 @@ class Form(enum.Enum):
     COMMAND = "command"
     ARRAY = "array"
     REMOTE = "remote"
+    SCRIPT = "shell script"
     BUILTIN = "part of the host"
     UNKNOWN = "unknown"
 
@@ -67,7 +70,7 @@ class Entry(msgspec.Struct, frozen=True):
         command: Where the command is; for an array the array itself.
         args: Where the arguments are, or where `null` says that there are none; None if nothing does.
         key: The name of the member that has the command.
-        why: For `UNKNOWN`, what is not understood.
+        why: For `UNKNOWN`, what is not understood; for `SCRIPT`, what a person can do.
     """
 
     name: str
@@ -88,6 +91,11 @@ class Entry(msgspec.Struct, frozen=True):
     @property
     def starts(self) -> bool:
         """Whether the host starts a process for it."""
+        return self.form in (Form.COMMAND, Form.ARRAY, Form.SCRIPT)
+
+    @property
+    def editable(self) -> bool:
+        """Whether something can be put before its command."""
         return self.form in (Form.COMMAND, Form.ARRAY)
 
 
@@ -102,6 +110,8 @@ def read(data: bytes, file: str, dialect: Dialect, paths: Paths) -> Tree:
             return tomltree.read(data, file)
         case Dialect.YAML:
             return yamltree.read(data, file)
+        case Dialect.SHELL:
+            return Tree(Kind.OTHER, None, len(data), len(data))
         case _:
             return jsontree.read(data, file, paths, comments=dialect is Dialect.JSONC)
 

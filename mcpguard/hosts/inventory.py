@@ -184,7 +184,7 @@ def _of_one(server: Server) -> list[Remark]:
 
     if server.place.old:
         say("old", f"{server.place.title} reads {server.place.old} now")
-    if entry.form is Form.UNKNOWN:
+    if entry.form is Form.UNKNOWN or (entry.form is Form.SCRIPT and not server.wrapped):
         say("unclear", entry.why)
     if names := secrets_of(entry):
         more = ", ..." if len(names) > _SHOWN else ""

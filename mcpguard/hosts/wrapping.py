@@ -20,6 +20,7 @@ import msgspec
 
 from mcpguard.errors import ConfigError
 from mcpguard.hosts.entries import Dialect, Entry, Form, entries_of, is_null, read
+from mcpguard.hosts.shellscript import commands_of
 from mcpguard.hosts.tree import Kind, Paths, Tree
 from mcpguard.model import Json
 
@@ -91,6 +92,8 @@ class File(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: Its format does not allow it.
         """
+        if self.dialect is Dialect.SHELL:
+            return commands_of(self.data, self.name)
         return entries_of(self.tree(), self.data, self.paths)
 
 
@@ -109,7 +112,7 @@ def wrap(file: File, entry: Entry, program: str, name: str) -> tuple[list[Edit],
 
     Args:
         file: The configuration.
-        entry: One of its entries that starts a process and is not wrapped.
+        entry: One of its entries that can be edited and is not wrapped.
         program: The absolute path of mcpguard.
         name: What the server is called in policy.
     """

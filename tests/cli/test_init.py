@@ -150,6 +150,27 @@ def test_entry_that_nobody_understands_is_said_with_its_line_and_is_no_failure(p
     assert "it has no name" in place.mcpguard("scan").stdout
 
 
+def test_script_that_starts_servers_is_said_with_what_to_do_and_is_no_failure(place: House) -> None:
+    path = put(place.root / ".config/crush/crushrc", "mcp add a --command npx --args -y\n")
+    said = told(place, "--yes")
+    assert (
+        f"left alone: {path}:1: a: a shell script starts it, which mcpguard does not edit; by hand: " in said
+    )
+    assert f"Crush: 1 server in {path}\n" in said
+    assert path.read_text() == "mcp add a --command npx --args -y\n"
+    scanned = place.mcpguard("scan").stdout
+    assert "open      a " in scanned
+    assert f"{path}:1: a: a shell script starts it" in scanned
+    guarded_by_hand = (
+        f"mcp add a --command {PROGRAM} --args run --args --name --args a --args -- --args npx --args -y\n"
+    )
+    put(path, guarded_by_hand)
+    assert "left alone" not in told(place, "--yes")
+    assert "guarded   a " in place.mcpguard("scan").stdout
+    assert place.mcpguard("host", "unwrap", "--all", "--yes").returncode == 0
+    assert path.read_text() == guarded_by_hand
+
+
 def test_server_with_null_for_arguments_comes_back_byte_for_byte(place: House) -> None:
     path = put(place.root / ".cursor/mcp.json", '{"mcpServers": {"a": {"command": "npx", "args": null}}}')
     before = path.read_bytes()
