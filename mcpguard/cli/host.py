@@ -27,7 +27,7 @@ import msgspec
 
 from mcpguard.audit.record import visible
 from mcpguard.cli import client, hostsfound
-from mcpguard.cli.hostwrap import diff_, unwrap_, wrap_
+from mcpguard.cli.hostwrap import backups_, diff_, unwrap_, wrap_
 from mcpguard.cli.main import FAILED, exit_code
 from mcpguard.errors import DaemonError, GuardError, TrustError
 from mcpguard.hosts.catalogue import KnownHost, likely
@@ -89,7 +89,7 @@ def host() -> None:
     """Agent hosts, such as Claude Code or VS Code: trust them, and put mcpguard before their servers."""
 
 
-for _verb in (wrap_, unwrap_, diff_):
+for _verb in (wrap_, unwrap_, diff_, backups_):
     host.add_command(_verb)
 
 

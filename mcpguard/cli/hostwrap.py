@@ -1,7 +1,11 @@
-"""`mcpguard host wrap`, `unwrap` and `diff`: mcpguard in the configurations of hosts.
+"""`mcpguard host wrap`, `unwrap`, `diff` and `backups`: mcpguard in the configurations of hosts.
 
 Exit codes: 0 done, or nothing to do; 1 declined; 2 usage; 5 nobody to ask; 6 a file could not be changed, the others
 were; 7 `diff --check`: some server starts without mcpguard.
+
+Decided:
+    *Copies are listed and not put back by a verb*, because a whole file from before loses whatever its host has
+    written since, which may be all of its state; `unwrap` gives back what mcpguard has changed.
 """
 
 from __future__ import annotations
@@ -156,6 +160,26 @@ def diff_(hosts: tuple[str, ...], project: str | None, *, checked: bool, as_json
         if checked and plans:
             sys.exit(DRIFT)
         _end(faults)
+
+
+@click.command("backups")
+@_AS_JSON
+def backups_(*, as_json: bool) -> None:
+    """List the copies that were kept of configurations, each as it was before mcpguard was put into it.
+
+    `host unwrap` takes mcpguard out and leaves what else was changed since; a copy is for when that is not enough.
+    """
+    with errors_told(as_json=as_json):
+        found = WrapStore(paths.wrapped_dir()).copies()
+        if as_json:
+            told = [{"file": copy.path, "at": copy.at, "copy": str(path)} for copy, path in found]
+            print_json({"ok": True, "copies": told})
+            return
+        say(*(f"{copy.at}  {copy.path}  {path}" for copy, path in found))
+        if found:
+            tell("to have one back: close its host, look at what is lost (diff COPY FILE), then cp COPY FILE")
+        else:
+            tell("no copies: mcpguard has changed no configuration")
 
 
 def files(hosts: tuple[str, ...], project: str | None) -> list[HostFile]:

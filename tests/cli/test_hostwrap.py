@@ -294,6 +294,24 @@ def test_path_that_configurations_name_is_the_one_that_stays(place: House) -> No
     assert Path(PROGRAM).exists()
 
 
+# --- copies ---------------------------------------------------------------------------------------------
+
+
+def test_copies_are_listed_and_can_be_put_back(place: House) -> None:
+    assert told(place, "backups") == "no copies: mcpguard has changed no configuration\n"
+    path = put(place.root / ".cursor/mcp.json", servers("a", env={"API_KEY": SECRET}))
+    before = path.read_bytes()
+    told(place, "wrap", "--yes")
+    told(place, "unwrap", "--yes")
+    (one,) = answer(place, "backups")["copies"]
+    assert one["file"] == str(path)
+    said = told(place, "backups")
+    assert said.startswith(f"{one['at']}  {path}  {one['copy']}\nto have one back: ")
+    assert SECRET not in said
+    copy = Path(one["copy"])
+    assert (copy.read_bytes(), copy.stat().st_mode & 0o777) == (before, 0o600)
+
+
 # --- at the same time -----------------------------------------------------------------------------------
 
 
