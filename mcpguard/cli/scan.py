@@ -78,7 +78,8 @@ def lines(files: list[HostFile], found: list[Remark], pinned: dict[str, str]) ->
     every = [server for file in files for server in file.servers if server.entry.starts]
     wrapped = sum(server.wrapped for server in every)
     shown += ["", f"{len(every)} servers are started, {wrapped} of them behind mcpguard"]
-    return [*shown, "next: mcpguard init"] if wrapped < len(every) else shown
+    left = any(server.entry.editable and not server.wrapped for server in every)
+    return [*shown, "next: mcpguard init"] if left else shown
 
 
 def server_in_a_line(server: Server, pinned: dict[str, str]) -> str:

@@ -8,11 +8,12 @@ Not here: the files (`system.unitfiles`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -104,11 +105,18 @@ def answering(scope: Scope, directory: Path) -> bool:
     show = (*_systemctl(scope), "show", "--value", "--property=Version")
     if _asked(show, _ANSWER_SECONDS)[0] != 0:
         return False
-    code, said = _asked((*show[:-1], "--property=UnitPath"), _ANSWER_SECONDS)
-    ours = directory / "systemd/system" if scope is Scope.SYSTEM else directory
-    if " " in str(ours):  # which parts folders, too
-        return code == 0 and str(ours) in said
-    return code == 0 and ours.resolve() in {Path(word).resolve() for word in said.split()}
+    return scope is Scope.SYSTEM or directory.resolve() in {path.resolve() for path in _read_by_user()}
+
+
+def _read_by_user() -> Iterator[Path]:
+    """Where the manager of a user looks for units; some versions tell only of folders that were there before it."""
+    _, said = _asked((*_systemctl(Scope.USER), "show", "--value", "--property=UnitPath"), _ANSWER_SECONDS)
+    yield from map(Path, said.split())
+    _, said = _asked((*_systemctl(Scope.USER), "show-environment"), _ANSWER_SECONDS)
+    with contextlib.suppress(ValueError):  # a quote that does not end
+        known = dict(word.partition("=")[::2] for word in shlex.split(said))
+        if home := known.get("HOME"):
+            yield Path(known.get("XDG_CONFIG_HOME") or f"{home}/.config", "systemd/user")
 
 
 def listens(scope: Scope) -> bool:

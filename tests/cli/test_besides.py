@@ -248,9 +248,9 @@ def test_person_wants_a_key_and_no_service(desktop: Desktop) -> None:
     screen.press("2 3\r")
     screen.asks("Change these files")
     screen.press("y\r")
-    screen.asks("Passphrase for the new key")
+    screen.asks_hidden("Passphrase for the new key")
     screen.press("correct horse\r")
-    screen.asks("The same again")
+    screen.asks_hidden("The same again")
     screen.press("correct horse\r")
     screen.shows("undo everything: ")
     assert screen.end() == 0
@@ -296,7 +296,7 @@ def test_person_thinks_better_of_the_key_and_the_rest_is_done(desktop: Desktop, 
     screen.press("3\r")
     screen.asks("Change these files")
     screen.press("y\r")
-    screen.asks("Passphrase for the new key")
+    screen.asks_hidden("Passphrase for the new key")
     screen.press(typed)
     screen.shows("undo everything: mcpguard host unwrap --all; mcpguard daemon uninstall")
     assert screen.end() == 0

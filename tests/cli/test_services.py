@@ -116,6 +116,13 @@ def test_manager_of_another_home_is_asked_nothing(desktop: Desktop) -> None:
     assert (desktop.files(), desktop.changes()) == (NAMES, [])
 
 
+def test_manager_that_names_only_folders_that_were_there_is_known_by_its_home(desktop: Desktop) -> None:
+    """As some versions of systemd do, where nobody had a unit before."""
+    desktop.env |= {"READ": "", "AT_HOME": str(desktop.root)}
+    assert desktop.verb("install").stdout.count("done  ") == 2
+    assert [line for line in desktop.changes() if "enable --now" in line] != []
+
+
 def test_manager_that_refuses_is_quoted(desktop: Desktop) -> None:
     Path(f"{desktop.asked}.fail").touch()
     told = desktop.verb("install", code=1)

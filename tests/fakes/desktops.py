@@ -10,6 +10,7 @@ case "$*" in
   --version) echo "systemd $SYSTEMD (test)";;
   *"--property=Version"*) [ -e "$AWAY" ] && { echo "Failed to connect to bus" >&2; exit 1; }; echo "$SYSTEMD";;
   *"--property=UnitPath"*) echo "/etc/systemd/user $READ /usr/lib/systemd/user";;
+  *show-environment*) printf 'HOME=%s\\nLANG=C\\n' "$AT_HOME";;
   *is-active*) if [ -e "$ASKED.active" ]; then echo active; else echo inactive; exit 3; fi;;
   *is-enabled*) if [ -e "$ASKED.enabled" ]; then echo enabled; else echo disabled; exit 1; fi;;
   *"enable --now"*) [ -e "$ASKED.fail" ] && { echo "Failed to enable unit: no" >&2; exit 1; }; touch "$ASKED.active" "$ASKED.enabled";;
@@ -36,6 +37,7 @@ class Desktop(House):
             "ASKED": str(self.asked),
             "AWAY": str(self.away),
             "READ": str(self.units),
+            "AT_HOME": "/home/somebody",
             "SYSTEMD": "257",
         }
 
@@ -51,7 +53,9 @@ class Desktop(House):
         return [
             line
             for line in lines
-            if not any(w in line for w in ("--version", "--property", "is-active", "is-enabled"))
+            if not any(
+                w in line for w in ("--version", "--property", "show-environment", "is-active", "is-enabled")
+            )
         ]
 
     def files(self) -> list[str]:
