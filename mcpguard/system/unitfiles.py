@@ -13,13 +13,11 @@ import contextlib
 import enum
 import hashlib
 import os
-import plistlib
 import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import escape
 
 import msgspec
@@ -173,6 +171,9 @@ def program_of(data: bytes) -> str:
     """The program that a unit starts; empty if it starts none."""
     if found := _STARTS.search(data):
         return (found[1] or found[2]).decode("utf-8", "replace").replace("%%", "%")
+    import plistlib  # noqa: PLC0415 (only who looks at a service of launchd pays for it)
+    from xml.parsers.expat import ExpatError  # noqa: PLC0415
+
     try:
         words = plistlib.loads(data)["ProgramArguments"]
     except (ValueError, TypeError, KeyError, ExpatError):
