@@ -333,6 +333,8 @@ REASON_CHARS: Final = 500
 
 CONFIG_BYTES: Final = 16 * MIB
 """Largest configuration of a host that is read: one host keeps its whole state beside its servers."""
+CONFIG_COPIES: Final = 10
+"""Copies that are kept of one configuration, as it was before mcpguard; some hosts write theirs all the time."""
 TOML_CONFIG_BYTES: Final = 1 * MIB
 """Largest one in TOML, whose reader takes 3 us a byte."""
 YAML_CONFIG_BYTES: Final = 128 * KIB
