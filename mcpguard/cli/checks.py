@@ -20,7 +20,7 @@ from mcpguard import __version__
 from mcpguard.audit.chain import State, Verifier
 from mcpguard.audit.record import parse_line
 from mcpguard.cli import client
-from mcpguard.cli.findings import Finding, bad, note, ok
+from mcpguard.cli.checked import Finding, bad, note, ok
 from mcpguard.cli.scan import here
 from mcpguard.cli.servicecheck import service
 from mcpguard.cli.signer import key_files

@@ -10,8 +10,8 @@ from typing import Final
 
 import click
 
+from mcpguard.cli.checked import Finding, Level
 from mcpguard.cli.checks import CHECKS
-from mcpguard.cli.findings import Finding, Level
 from mcpguard.cli.main import DRIFT
 from mcpguard.cli.terminal import print_json, say, tell
 from mcpguard.errors import GuardError

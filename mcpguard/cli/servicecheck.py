@@ -12,7 +12,7 @@ from typing import Final
 
 from mcpguard import __version__
 from mcpguard.cli import serviceplan
-from mcpguard.cli.findings import Finding, bad, note, ok
+from mcpguard.cli.checked import Finding, bad, note, ok
 from mcpguard.cli.serviceplan import AWAY, Installing
 from mcpguard.errors import GuardError
 from mcpguard.system import servicemanager, unitfiles

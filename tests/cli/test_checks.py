@@ -17,7 +17,7 @@ import pytest
 from mcpguard import __version__
 from mcpguard.audit import record
 from mcpguard.cli import checks
-from mcpguard.cli.findings import Finding, Level
+from mcpguard.cli.checked import Finding, Level
 from mcpguard.errors import DaemonError
 from mcpguard.system.journal import Journal
 from tests.cli.homes import PROGRAM, put, servers

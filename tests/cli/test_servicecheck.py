@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcpguard import __version__
-from mcpguard.cli.findings import Finding, Level
+from mcpguard.cli.checked import Finding, Level
 from mcpguard.cli.servicecheck import service
 from mcpguard.system.unitfiles import Filling, Scope, units, write
 from tests.cli.homes import PROGRAM
