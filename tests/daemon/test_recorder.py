@@ -21,10 +21,10 @@ def lines(directory: Path) -> list[str]:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
+    """A file system of 256 KiB."""
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "none", place], check=True)
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 
@@ -80,7 +80,7 @@ def test_full_disk_is_told_once_and_heals_by_itself(
     small: Path, loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        recorder = Recorder(Journal.open(small / "audit"))
+        recorder = Recorder(Journal.open(small / "audit", reserve_bytes=0))
         recorder.append([record.log("before")])
         assert recorder.failure == ""
         ballast = small / "ballast"
