@@ -13,7 +13,13 @@ from mcpguard.audit.record import visible
 from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import JournalError
 
-_VERBS: Final = {"tail": "audittail", "verify": "auditverify"}
+_VERBS: Final = {
+    "anchor": "auditanchor",
+    "key": "auditkey",
+    "prune": "auditprune",
+    "tail": "audittail",
+    "verify": "auditverify",
+}
 
 
 @click.group(cls=Verbs, table=_VERBS)

@@ -20,13 +20,13 @@ from typing import Final
 import msgspec
 
 from mcpguard import __version__
-from mcpguard.audit.chain import State, Verifier
+from mcpguard.audit.chain import State
 from mcpguard.audit.record import parse_line
 from mcpguard.cli import client
 from mcpguard.cli.scan import here
 from mcpguard.errors import ConfigError, DaemonError, GuardError, JournalError
 from mcpguard.hosts.places import Scope
-from mcpguard.system import configfile, journalfiles, paths
+from mcpguard.system import configfile, journalcheck, journalfiles, paths
 from mcpguard.system.decoy import Result, decoys
 from mcpguard.system.hostfiles import HostFile
 from mcpguard.system.policystore import PolicyStore
@@ -186,10 +186,7 @@ def chain() -> Iterator[Finding]:
                 "audit", f"{len(segments)} files, which takes a while to verify", "mcpguard audit verify"
             )
             return
-        verifier = Verifier()
-        for path in segments:
-            verifier.segment(journalfiles.lines(path), path.name)
-        report = verifier.finish()
+        report = journalcheck.check(directory).report
     except JournalError as error:
         yield note("audit", error.message)
         return

@@ -293,7 +293,7 @@ def test_a_read_only_disk_is_named(small_disk):
 @pytest.mark.root
 def test_a_torn_line_on_a_full_disk_stays_where_it_is(small_disk):
     home = small_disk / "audit"
-    journal = Journal.open(home)
+    journal = Journal.open(home, reserve_bytes=0)
     journal.append([body(1)])
     journal.close()
     segment = home / "audit-000001.jsonl"

@@ -46,7 +46,7 @@ def test_a_second_writer_is_told_who_holds_the_log(home):
 
 def test_a_failed_opening_leaks_no_descriptor_and_no_lock(home):
     Journal.open(home).close()
-    (home / "audit-000001.jsonl").write_bytes(b"hello\n")
+    add(home / "audit-000001.jsonl", b"hello\n")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(JournalError, match="does not end as it was written"):
