@@ -2,7 +2,8 @@
 
 Law: seq rises by one, and prev is the digest of the previous line's bytes with its LF, over all segments of a log.
 What that proves: no record before the last was changed, removed, added or moved by someone who did not rewrite
-everything after it. What it cannot prove is in `PROMISE`. Records of version 2 end with a MAC under a key that moves
+everything after it. It says nothing of the tail, nor of a change inside the last record until another follows: that
+takes the head and the checkpoints. Records of version 2 end with a MAC under a key that moves
 on (`seal`), so that a rewrite needs a key that is no longer there; those of version 1 do not, and none follows one of
 version 2. A verifier also grows the Merkle tree (`tree`), for whatever is to be compared with checkpoints.
 
@@ -35,12 +36,8 @@ ENVELOPE_BYTES: Final = 384
 """Most bytes that the envelope adds to a body."""
 SEAL_BYTES: Final = 75
 """Bytes of `,"mac":"..."}` and LF at the end of a sealed line."""
-PROMISE: Final = (
-    "records 1..{seq} form one unbroken chain; the tail after the last record and a rewrite of the whole chain "
-    "by the same user are not detectable without an anchor, nor is a change inside record {seq} itself until "
-    "another follows"
-)
-"""What a good verification has checked, and what not; `seq` is the last record's."""
+PROMISE: Final = "records {first}..{seq} form one unbroken chain"
+"""What a good verification of lines has checked; `first` and `seq` are numbers of records."""
 
 _fresh = hashlib.sha256().copy
 

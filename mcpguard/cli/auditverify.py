@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from mcpguard.audit import checkpoint
-from mcpguard.audit.chain import PROMISE, State
+from mcpguard.audit.chain import State
 from mcpguard.audit.record import visible
 from mcpguard.audit.seal import parse_first_key
 from mcpguard.cli.audit import errors_told
@@ -23,7 +23,7 @@ from mcpguard.cli.progress import progress
 from mcpguard.errors import JournalError
 from mcpguard.model import JsonObject
 from mcpguard.system import journalfiles, paths
-from mcpguard.system.journalcheck import Against, Found, check
+from mcpguard.system.journalcheck import Against, Found, check, in_words
 
 EXIT: Final = {State.OK: 0, State.TAMPERED: 1, State.TORN: 2}
 """Exit code of `verify` for each finding."""
@@ -100,7 +100,7 @@ def _as_json(found: Found) -> JsonObject:
         "records": report.records,
         "seq": report.seq,
         "head": report.head,
-        "promise": PROMISE.format(seq=report.seq) if report.records else "",
+        "promise": in_words(report),
         "promises": msgspec.to_builtins(found.promises),
         "seals": report.seals,
         "checkpoint_key": found.log_key,

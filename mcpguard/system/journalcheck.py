@@ -250,7 +250,7 @@ def _found(
         Promise(
             "chain",
             report.records > 0,
-            PROMISE.format(seq=report.seq) if report.records else "nothing; there is no good record",
+            in_words(report) or "nothing; there is no good record",
         ),
         _seals(report, stands, against, since),
         _head(stands, good=good),
@@ -270,9 +270,16 @@ def _found(
     return Found(report, tuple(promises), anchored if good else None, key)
 
 
+def in_words(report: Report) -> str:
+    """What the records prove by themselves; empty if there are none."""
+    first = report.seq - report.records + 1
+    return PROMISE.format(first=first, seq=report.seq) if report.records else ""
+
+
 def _seals(report: Report, stands: Standing, against: Against, since: Checkpoint | None) -> Promise:
     if against.first_key is not None:
-        first = max(against.first_key.seq, since.size + 1 if since is not None else 1)
+        begun = report.seq - report.records + 1
+        first = max(against.first_key.seq, begun, since.size + 1 if since is not None else 1)
         says = f"seals of {report.seals} records from {first} on: made with keys that are gone since"
         return Promise("seals", report.seals > 0, says)
     if stands.first_key:
