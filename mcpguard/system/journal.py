@@ -58,6 +58,7 @@ _CAUSES = {
 }
 _SECOND: Final = 1_000_000_000
 _CHUNK: Final = 256 * limits.KIB
+_SMALL_CHUNK: Final = 4 * limits.KIB  # of the reserve all is used but so much
 _STEP: Final = 1 * limits.MIB
 """How far the reserve runs ahead of what must be there, bytes: it is restored once in so much."""
 _NO_RESERVE: Final = 1 << 62
@@ -313,12 +314,13 @@ class Journal:
 
     def _write_backlog(self, bodies: Sequence[bytes]) -> None:
         """Write what was kept, in pieces so that a full disk costs little each time, the last one with `bodies`."""
-        while self._later_bytes > _CHUNK:
+        chunk = _CHUNK if self._full is None else _SMALL_CHUNK
+        while self._later_bytes > chunk:
             piece, size = [], 0
             for body in self._later:
                 size += len(body)
                 piece.append(body)
-                if size >= _CHUNK:
+                if size >= chunk:
                     break
             self._write([*self._gap(), *piece])
             self._lost = 0

@@ -101,6 +101,8 @@ def check(
         segments = []
     dead = stands.tombstone
     try:
+        if stands.problem:
+            raise _Fault(f"beside the log: {stands.problem}")
         since = _since(against, stands)
         anchors = _anchors(against, stands)
     except _Fault as fault:
@@ -156,8 +158,6 @@ def _read(
 
 def _beside(verifier: Verifier, report: Report, stands: Standing, against: Against) -> None:
     """Head, keys and checkpoints of the log itself."""
-    if stands.problem:
-        raise _Fault(f"beside the log: {stands.problem}", report.seq + 1)
     key, head = stands.log_key, stands.head
     if key is None or head is None:
         if report.sealed:

@@ -13,6 +13,7 @@ from typing import Final
 SLOT_BYTES: Final = 4096
 """Size of one copy, bytes."""
 _SUM_BYTES: Final = 64
+_VALUE_BYTES: Final = SLOT_BYTES - _SUM_BYTES - 2
 
 
 class Slots:
@@ -40,7 +41,7 @@ class Slots:
         self._put(framed(value) * 2, 0)
 
     def read(self) -> list[bytes]:
-        """Whole copies; the next `write` spares the first of them that `spare` is told of."""
+        """The whole copies."""
         return whole(os.pread(self._fd, 2 * SLOT_BYTES, 0))
 
     def spare(self, value: bytes) -> None:
@@ -71,14 +72,14 @@ def whole(data: bytes) -> list[bytes]:
     for place in (0, SLOT_BYTES):
         slot = data[place : place + SLOT_BYTES]
         value = slot[_SUM_BYTES + 1 :].rstrip(b" \n")
-        if len(slot) == SLOT_BYTES and slot == framed(value):
+        if len(slot) == SLOT_BYTES and len(value) <= _VALUE_BYTES and slot == framed(value):
             found.append(value)
     return found
 
 
 def framed(value: bytes) -> bytes:
     """Checksum, value and padding."""
-    if len(value) > SLOT_BYTES - _SUM_BYTES - 2:
+    if len(value) > _VALUE_BYTES:
         raise ValueError(f"{len(value)} bytes do not fit")
     head = hashlib.sha256(value).hexdigest().encode() + b" " + value
     return head.ljust(SLOT_BYTES - 1) + b"\n"

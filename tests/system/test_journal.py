@@ -283,6 +283,81 @@ def test_what_waits_for_a_full_disk_is_bounded_and_the_gap_is_recorded(small_dis
 
 
 @pytest.mark.root
+def test_91_on_a_full_disk_calls_are_refused_and_outcomes_go_into_the_reserve(small_disk):
+    home = small_disk / "audit"
+    journal = Journal.open(home, reserve_bytes=32_000)
+    ballast = leave(small_disk, 4096)
+    with contextlib.suppress(OSError), (small_disk / "rest").open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+    count, sentence = fill(journal, 300)
+    assert "the disk is full" in sentence
+    assert journal.refusing == sentence
+    for n in range(1000, 1040):
+        journal.append_later([body(n, 300)])
+        journal.flush()
+        with pytest.raises(JournalError, match="the disk is full"):
+            journal.append([body(-1)])
+        journal.sync()
+    assert numbers(home) == [*range(count), *range(1000, 1040)]
+    assert check(home).state is State.OK
+    with pytest.raises(JournalError, match="the disk is full"):  # the reserve ends too; nothing is torn then
+        fill_later(journal)
+    assert check(home).state is State.OK
+    ballast.unlink()
+    journal.append([body(3000)])
+    assert journal.refusing == ""
+    journal.close()
+    found = numbers(home)
+    assert found[-1] == 3000
+    assert [n for n in found if 2000 <= n < 3000] == list(range(2000, 2000 + 100))
+    Journal.open(home, reserve_bytes=0).close()
+
+
+def fill_later(journal: Journal) -> None:
+    for n in range(2000, 2100):
+        journal.append_later([body(n, 600)])
+    journal.flush()
+
+
+@pytest.mark.root
+def test_91_a_refused_call_leaves_what_was_kept_in_the_reserve(small_disk):
+    home = small_disk / "audit"
+    journal = Journal.open(home, reserve_bytes=32_000)
+    ballast = leave(small_disk, 0)
+    fill(journal, 300)
+    journal.append_later([body(7000)])
+    with pytest.raises(JournalError, match="the disk is full"):
+        journal.append([body(8000)])
+    assert numbers(home)[-1] == 7000
+    journal.close()
+    ballast.unlink()
+    journal = Journal.open(home, reserve_bytes=32_000)
+    journal.append([body(9000)])
+    journal.close()
+    assert numbers(home)[-2:] == [7000, 9000]
+    assert check(home).state is State.OK
+
+
+@pytest.mark.root
+def test_a_disk_without_room_for_a_reserve_is_opened_and_takes_no_calls(small_disk):
+    journal = Journal.open(small_disk / "audit")
+    with pytest.raises(JournalError, match="the disk is full"):
+        journal.append([body(1)])
+    journal.close()
+    assert events(small_disk / "audit") == ["opened"]
+
+
+def test_the_reserve_costs_no_space_after_the_end(home):
+    journal = Journal.open(home)
+    journal.append([body(1)])
+    segment = home / "audit-000001.jsonl"
+    assert segment.stat().st_blocks * 512 >= limits.AUDIT_RESERVE_BYTES
+    journal.close()
+    assert segment.stat().st_blocks * 512 < 64 * limits.KIB
+
+
+@pytest.mark.root
 def test_a_read_only_disk_is_named(small_disk):
     Journal.open(small_disk / "audit").close()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
