@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -98,7 +99,7 @@ def witness(tmp_path, monkeypatch):
     """An HTTPS server with a certificate of its own, which SSL_CERT_FILE makes known."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(time.time(), UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -145,12 +146,12 @@ def test_a_witness_gets_the_note_by_https(witness, note):
 
 def test_a_witness_that_is_not_who_it_should_be_gets_nothing(witness, note, monkeypatch):
     port = witness.server_address[1]
-    with pytest.raises(OSError, match="(?i)certificate"):
+    with pytest.raises(OSError, match=r"(?i)certificate"):
         anchors.to_witness(
             f"https://127.0.0.1:{port}/add-checkpoint", note
         )  # the certificate names localhost
     monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
-    with pytest.raises(OSError, match="(?i)certificate"):
+    with pytest.raises(OSError, match=r"(?i)certificate"):
         anchors.to_witness(f"https://localhost:{port}/add-checkpoint", note)
     for url in (f"http://localhost:{port}/", "ftp://localhost/", "file:///etc/passwd"):
         with pytest.raises(JournalError, match="not an https address"):
