@@ -39,6 +39,7 @@ SEAL_BYTES: Final = 75
 PROMISE: Final = "records {first}..{seq} form one unbroken chain"
 """What a good verification of lines has checked; `first` and `seq` are numbers of records."""
 
+_SEALED: Final = b'{"v":2,'
 _fresh = hashlib.sha256().copy
 
 
@@ -81,7 +82,7 @@ class Chain:
                 line = b'{"v":1,"seq":%d,"prev":"%b",%b%b}\n' % (seq, prev, stamp, body)
             else:
                 start = b'{"v":2,"seq":%d,"prev":"%b",%b%b' % (seq, prev, stamp, body)
-                line = b'%b,"mac":"%b"}\n' % (start, mac(key, start + b"}\n").encode())
+                line = b'%b,"mac":"%b"}\n' % (start, mac(key, start).encode())
                 key = evolve(key)
             state = _fresh()
             state.update(line)
@@ -100,7 +101,7 @@ class Chain:
 
 def sealed(line: bytes) -> bool:
     """Whether a line says that it is sealed."""
-    return line.startswith(b'{"v":2,')
+    return line.startswith(_SEALED)
 
 
 class State(enum.Enum):
@@ -203,7 +204,7 @@ class Verifier:
             return False
         self._file, self._line, self._end = file, 0, end
         for line in lines:
-            if self._stopped():
+            if self._bad is not None and self._stopped():
                 break
             self._line += 1
             self._check(line)
@@ -230,19 +231,25 @@ class Verifier:
         except JournalError as error:
             self._fail(error.message)
             return
-        version = 2 if sealed(line) else 1
-        if not line.startswith(chain.expected(version)):
+        version = 2 if line.startswith(_SEALED) else 1
+        if not line.startswith(b'{"v":%d,"seq":%d,"prev":"%b","' % (version, chain.seq + 1, chain.prev)):
             self._fail(self._unchained(record), record.seq)
             return
-        if problem := self._unsealed(line, version) or (record.type == "log" and self._contradicts(record)):
+        if (version == 1 or chain.key) and (problem := self._unsealed(line, version)):
+            self._fail(problem, record.seq)
+            return
+        if record.type == "log" and (problem := self._contradicts(record)):
             self._fail(problem, record.seq)
             return
         self._pass(line)
 
     def _pass(self, line: bytes) -> None:
         chain = self.chain
-        chain.seq, chain.prev = chain.seq + 1, hash_line(line)
-        self._sealed += sealed(line)
+        state = _fresh()
+        state.update(line)
+        chain.seq, chain.prev = chain.seq + 1, state.hexdigest().encode()
+        if line.startswith(_SEALED):
+            self._sealed += 1
         if self._key is not None:
             if chain.key:
                 chain.key = evolve(chain.key)
@@ -262,15 +269,13 @@ class Verifier:
                 self.marks[self.chain.seq] = Mark(self.tree.root(), hash_text, self._file, self._end)
 
     def _unsealed(self, line: bytes, version: int) -> str:
-        """What is wrong with a seal."""
+        """What is wrong with a seal, if there is a key, or with having none."""
         if version == 1:
             if self._sealed or self.chain.key:
                 return "not sealed, and the records before it are"
             return ""
-        if not self.chain.key:
-            return ""
         start = line[:-SEAL_BYTES]
-        if line[-SEAL_BYTES:] != b',"mac":"%b"}\n' % mac(self.chain.key, start + b"}\n").encode():
+        if line[-SEAL_BYTES:] != b',"mac":"%b"}\n' % mac(self.chain.key, start).encode():
             return "wrong seal: its mac is not that of the line under the key of this record"
         self._seals += 1
         return ""

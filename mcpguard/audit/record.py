@@ -309,20 +309,21 @@ def parse_line(line: bytes) -> Record:
     head = _HEAD.match(line)
     if head is None:
         raise JournalError(_foreign(line))
-    rest = line[head.end() :]
-    if head[1] == b"2":
-        rest = rest.removesuffix(b"\n")
-        if not _MAC.fullmatch(rest, max(0, len(rest) - _MAC_BYTES)):
+    version, seq, prev, time, boot = head.groups()
+    if version == b"2":
+        end = len(line) - line.endswith(b"\n") - _MAC_BYTES
+        if end < head.end() or not _MAC.match(line, end):
             raise JournalError("not a record: it has no seal")
-        rest = rest[:-_MAC_BYTES] + b"}"
+        rest = b"{%b}" % line[head.end() : end]
+    else:
+        rest = b"{" + line[head.end() :]
     try:
-        body = msgspec.json.decode(b"{" + rest)
+        body = msgspec.json.decode(rest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise JournalError("not JSON") from error
     kind = body.get("type") if isinstance(body, dict) else None
     if not isinstance(kind, str) or not body.keys().isdisjoint(ENVELOPE):
         raise JournalError("not a record: its body has no type, or repeats a member of the envelope")
-    _, seq, prev, time, boot = head.groups()
     return Record(int(seq), prev.decode(), time.decode(), boot.decode(), kind, body)
 
 
