@@ -170,8 +170,16 @@ JOURNAL_BYTES: Final = 64 * MIB
 """A journal segment is closed and a new one begun at this size."""
 AUDIT_BACKLOG_BYTES: Final = 4 * MIB
 """Records of answers that wait for a disk that cannot be written; beyond it the oldest are dropped and counted."""
-SYNC_SECONDS: Final = 0.05
-"""Records reach stable storage at most this much later, unless policy says `durable`."""
+SYNC_SECONDS: Final = 0.01
+"""Records are synced this long after they were written, in the background, unless policy says `durable`."""
+CHECKPOINT_RECORDS: Final = 256
+"""A sync after so many records signs a checkpoint."""
+CHECKPOINT_SECONDS: Final = 5.0
+"""Records have a checkpoint at most this much later, seconds."""
+AUDIT_RESERVE_BYTES: Final = 1 * MIB
+"""Space kept on the disk for outcomes of calls that were let through before it was full."""
+AUDIT_UNHASHED_BYTES: Final = 4 * MIB
+"""Records that wait for the background to put them into the tree; beyond it the writer does so itself."""
 
 # --- what runs ------------------------------------------------------------------------------------------
 EXECUTABLE_BYTES: Final = 512 * MIB

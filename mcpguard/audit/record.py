@@ -49,13 +49,15 @@ REFUSED: Final = b"refused"
 LOST: Final = b"lost"
 """Outcome: no answer came."""
 
-ENVELOPE: Final = ("v", "seq", "prev", "t", "boot")
+ENVELOPE: Final = ("v", "seq", "prev", "t", "boot", "mac")
 """Members that the chain writes and a body may not."""
 
 _HEAD = re.compile(
-    rb'\{"v":1,"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})",'
+    rb'\{"v":([12]),"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})",'
     rb'"t":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)","boot":"([0-9a-f]{32})",',
 )
+_MAC = re.compile(rb',"mac":"[0-9a-f]{64}"\}')
+_MAC_BYTES: Final = 74
 _NAME_CHARS: Final = 64  # names of members are not cut below this, so that no two become one
 
 visible: Final = model.visible
@@ -282,7 +284,7 @@ def host(event: str, name: str, **members: Json) -> bytes:
 
 
 def log(event: str, **members: Json) -> bytes:
-    """The journal's own life: `opened`, `rotated`, `recovered`, `gap`."""
+    """The journal's own life: `opened`, `rotated` (names the segment before), `recovered`, `gap`."""
     return _members(b'"type":"log","event":%b' % encode(event), members, ())
 
 
@@ -297,22 +299,31 @@ def _members(head: bytes, members: dict[str, Any], taken: tuple[str, ...]) -> by
 def parse_line(line: bytes) -> Record:
     """Read one line, with or without its LF.
 
-    Not here: whether it continues a chain; see `chain`.
+    Versions: 1 has no seal, 2 ends with the member `mac` (see `seal`).
+
+    Not here: whether it continues a chain, and whether the seal holds; see `chain`.
 
     Raises:
-        JournalError: It is not a record of this version; the message says what is wrong.
+        JournalError: It is not a record of these versions; the message says what is wrong.
     """
     head = _HEAD.match(line)
     if head is None:
         raise JournalError(_foreign(line))
+    version, seq, prev, time, boot = head.groups()
+    if version == b"2":
+        end = len(line) - line.endswith(b"\n") - _MAC_BYTES
+        if end < head.end() or not _MAC.match(line, end):
+            raise JournalError("not a record: it has no seal")
+        rest = b"{%b}" % line[head.end() : end]
+    else:
+        rest = b"{" + line[head.end() :]
     try:
-        body = msgspec.json.decode(b"{" + line[head.end() :])
+        body = msgspec.json.decode(rest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise JournalError("not JSON") from error
     kind = body.get("type") if isinstance(body, dict) else None
     if not isinstance(kind, str) or not body.keys().isdisjoint(ENVELOPE):
         raise JournalError("not a record: its body has no type, or repeats a member of the envelope")
-    seq, prev, time, boot = head.groups()
     return Record(int(seq), prev.decode(), time.decode(), boot.decode(), kind, body)
 
 
@@ -322,6 +333,6 @@ def _foreign(line: bytes) -> str:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "not JSON"
-    if isinstance(value, dict) and value.get("v", 1) != 1:
+    if isinstance(value, dict) and value.get("v", 1) not in (1, 2):
         return "a record of another version of the log"
     return "not a record: its envelope is not the one this log is written with"

@@ -13,7 +13,14 @@ from mcpguard.audit.record import visible
 from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import JournalError
 
-_VERBS: Final = {"tail": "audittail", "unknown": "auditunknown", "verify": "auditverify"}
+_VERBS: Final = {
+    "anchor": "auditanchor",
+    "key": "auditkey",
+    "prune": "auditprune",
+    "tail": "audittail",
+    "unknown": "auditunknown",
+    "verify": "auditverify",
+}
 
 
 @click.group(cls=Verbs, table=_VERBS)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mcpguard import __version__
-from mcpguard.audit.chain import State, Verifier
+from mcpguard.audit.chain import State
 from mcpguard.audit.record import parse_line
 from mcpguard.cli import client
 from mcpguard.cli.checked import Finding, bad, note, ok
@@ -26,7 +26,7 @@ from mcpguard.cli.servicecheck import service
 from mcpguard.cli.signer import key_files
 from mcpguard.errors import ConfigError, DaemonError, GuardError, JournalError, TrustError
 from mcpguard.hosts.places import Scope
-from mcpguard.system import configfile, journalfiles, paths
+from mcpguard.system import configfile, journalcheck, journalfiles, paths
 from mcpguard.system.decoy import Result, decoys
 from mcpguard.system.hostfiles import HostFile
 from mcpguard.system.keyfiles import backend_name, desktop_keyring
@@ -146,10 +146,7 @@ def chain() -> Iterator[Finding]:
                 "audit", f"{len(segments)} files, which takes a while to verify", "mcpguard audit verify"
             )
             return
-        verifier = Verifier()
-        for path in segments:
-            verifier.segment(journalfiles.lines(path), path.name)
-        report = verifier.finish()
+        report = journalcheck.check(directory).report
     except JournalError as error:
         yield note("audit", error.message)
         return
