@@ -162,6 +162,16 @@ AUDIT_BACKLOG_BYTES: Final = 4 * MIB
 """Records of answers that wait for a disk that cannot be written; beyond it the oldest are dropped and counted."""
 SYNC_SECONDS: Final = 0.05
 """Records reach stable storage at most this much later, unless policy says `durable`."""
+KNOWN_SECRETS: Final = 512
+"""Values that are known to be secrets, of all servers together; the automaton of all their forms takes some MiB."""
+KNOWN_SECRET_BYTES: Final = 4 * KIB
+"""Longest value that is known to be a secret, bytes; a private key in PEM takes 3.2 KiB."""
+REDACTED_STREAM_BYTES: Final = 1 * MIB
+"""Most of a stream that is kept because a secret in it has not ended, bytes."""
+RECORDED_BYTES: Final = 24 * KIB
+"""Longest arguments that a record keeps, bytes of their JSON; encrypted, in base64, they fit into `RECORD_BYTES`."""
+ARGUMENT_KEYS: Final = 262_144
+"""Records whose arguments can be read at a time: 10 MiB of keys; of a further one, the oldest is erased."""
 
 # --- what runs ------------------------------------------------------------------------------------------
 EXECUTABLE_BYTES: Final = 512 * MIB

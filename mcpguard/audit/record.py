@@ -3,8 +3,9 @@
 Rule 1. A body is a comma-joined run of JSON members without braces; the chain puts the envelope around it.
 Rule 2. Text of others is cut at `TEXT_CHARS` and written without a control, bidirectional or unassigned character:
 JSON escapes stand for them, which loses nothing and keeps a raw log harmless on a terminal.
-Rule 3. Arguments are never written, only their keyed digest and their size; while policy only watches, also their
-shape (`shape`).
+Rule 3. Arguments are not written, only their keyed digest and their size; while policy only watches, also their
+shape (`shape`), and where a rule says so, themselves: redacted and encrypted (`sealed`).
+Rule 4. Every text goes through `redact.current()` before it is cut, so before it is hashed: no secret is in the log.
 
 Cost: `call` 0.21 us, `outcome` 0.24 us, `digest` of 100 bytes 0.65 us, `parse_line` 2.4 us for a record of 418 bytes
 (CPython 3.11 on a 2-core virtual machine, best of 9 timeit runs of 100,000; tests/audit/test_record.py measures it
@@ -24,6 +25,7 @@ from typing import Any, Final
 import msgspec
 
 from mcpguard import model
+from mcpguard.audit import redact
 from mcpguard.audit.shape import BYTES, shape
 from mcpguard.errors import JournalError
 from mcpguard.model import Json, JsonObject, Side, Verdict
@@ -88,11 +90,43 @@ def harmless(line: bytes) -> str:
     return model.escape(line.rstrip(b"\n").decode("utf-8", "replace"))
 
 
+class _Begun(str):
+    """The beginning of a text, and how many characters were left out."""
+
+    __slots__ = ("beyond",)
+
+    beyond: int
+
+
 def cut(value: str, limit: int = TEXT_CHARS) -> str:
     """At most `limit` characters of a text, and how many were left out. Lone surrogates become escapes."""
     if len(value) > limit:
-        value = f"{value[:limit]}…(+{len(value) - limit})"
+        beyond = value.beyond if isinstance(value, _Begun) else 0
+        value = f"{value[:limit]}…(+{len(value) - limit + beyond})"
     return value.encode("utf-8", "backslashreplace").decode()
+
+
+def _begun(value: Json, reach: int) -> Json:
+    """A JSON value in which no text is longer than is looked at to redact what will be written of it."""
+    if isinstance(value, dict):
+        return {str(key): _begun(item, reach) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_begun(item, reach) for item in value]
+    return value
+
+
+def _redacted(value: Json) -> Json:
+    """A value without secrets; of long texts no more than will be written. The names of its members are ours."""
+    redactor = redact.current()
+    reach = TEXT_CHARS + redactor.reach
+    if isinstance(value, str):
+        text = redactor.text(value[:reach])
+        if len(value) > reach:
+            begun = _Begun(text)
+            begun.beyond = len(value) - reach
+            return begun
+        return text
+    return redactor.value(_begun(value, reach), names=False)
 
 
 def _tame(value: Json, limit: int) -> Json:
@@ -109,7 +143,7 @@ def _tame(value: Json, limit: int) -> Json:
 
 def encode(value: Json) -> bytes:
     """JSON of a value as records hold it. Call once and keep the bytes: this is not for every message."""
-    return _plain(msgspec.json.encode(_tame(value, TEXT_CHARS)))
+    return _plain(msgspec.json.encode(_tame(_redacted(value), TEXT_CHARS)))
 
 
 def _plain(raw: bytes) -> bytes:
@@ -119,6 +153,10 @@ def _plain(raw: bytes) -> bytes:
 
 def encode_object(members: JsonObject, most: int) -> bytes:
     """JSON of an object in at most `most` bytes: the more it holds, the shorter its texts and lists."""
+    return _fitted(_redacted(members), most)
+
+
+def _fitted(members: JsonObject, most: int) -> bytes:
     limit = TEXT_CHARS
     while limit:
         raw = msgspec.json.encode(_tame(members, limit))
@@ -185,7 +223,7 @@ def call(
 
 def shaped(arguments: JsonObject) -> bytes:
     """What arguments look like (`shape.shape`), encoded."""
-    return encode_object(shape(arguments), BYTES)
+    return _fitted(shape(arguments, redact.current()), BYTES)
 
 
 def outcome(start: bytes, ident: int, tail: bytes, status: bytes, latency_us: int, size: int) -> bytes:

@@ -25,7 +25,7 @@ import msgspec
 
 from mcpguard import __version__, limits
 from mcpguard.approvals.book import Book
-from mcpguard.audit import record
+from mcpguard.audit import record, redact
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.approvals import Approvals
@@ -112,6 +112,7 @@ class Daemon:
         self._audience = audience
         self._service = service or Service()
         self._recorder = Recorder(journal)
+        redact.install(redact.Redactor(journal.key))
         self._folders = folders = Folders(FolderStore(paths.policy_dir()))
         self._policies = Policies(store, folders)
         self._idle = idle
@@ -327,7 +328,7 @@ class Daemon:
     # --- verbs of admin.sock -------------------------------------------------------------------------------
 
     def _status(self, _request: Request) -> JsonObject:
-        sessions = [session.status() for session in self._sessions.values()]
+        sessions = [redact.current().value(each.status(), names=False) for each in self._sessions.values()]
         totals = {key: count + sum(s[key] for s in sessions) for key, count in self._totals.items()}
         return {
             "version": __version__,
