@@ -168,7 +168,7 @@ KNOWN_SECRET_BYTES: Final = 4 * KIB
 """Longest value that is known to be a secret, bytes; a private key in PEM takes 3.2 KiB."""
 REDACTED_STREAM_BYTES: Final = 1 * MIB
 """Most of a stream that is kept because a secret in it has not ended, bytes."""
-RECORDED_BYTES: Final = 24 * KIB
+RECORDED_BYTES: Final = 16 * KIB
 """Longest arguments that a record keeps, bytes of their JSON; encrypted, in base64, they fit into `RECORD_BYTES`."""
 ARGUMENT_KEYS: Final = 262_144
 """Records whose arguments can be read at a time: 10 MiB of keys; of a further one, the oldest is erased."""

@@ -26,6 +26,7 @@ import msgspec
 
 from mcpguard import model
 from mcpguard.audit import redact
+from mcpguard.audit.marks import Marks
 from mcpguard.audit.shape import BYTES, shape
 from mcpguard.errors import JournalError
 from mcpguard.model import Json, JsonObject, Side, Verdict
@@ -58,6 +59,7 @@ _HEAD = re.compile(
     rb'\{"v":1,"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})",'
     rb'"t":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)","boot":"([0-9a-f]{32})",',
 )
+_ABOUT: Final = len('{"arguments":,"cut":true}')
 _NAME_CHARS: Final = 64  # names of members are not cut below this, so that no two become one
 
 visible: Final = model.visible
@@ -108,6 +110,8 @@ def cut(value: str, limit: int = TEXT_CHARS) -> str:
 
 def _begun(value: Json, reach: int) -> Json:
     """A JSON value in which no text is longer than is looked at to redact what will be written of it."""
+    if isinstance(value, str):
+        return value[:reach]
     if isinstance(value, dict):
         return {str(key): _begun(item, reach) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -206,15 +210,23 @@ def call_tail(
 
 
 def call(
-    start: bytes, ident: int, tail: bytes, hashed: bytes | None, size: int, shaped: bytes = b""
+    start: bytes,
+    ident: int,
+    tail: bytes,
+    hashed: bytes | None,
+    size: int,
+    shaped: bytes = b"",
+    kept: bytes = b"",
 ) -> bytes:
     """A decision on a request, in either direction.
 
     `start` is from `prefix`, `tail` from `call_tail`, `hashed` from `digest` (None: no arguments), `size` in bytes of
-    the encoded arguments. `ident` is the id on our side of the wire. `shaped` is from `shaped`, empty for none.
+    the encoded arguments. `ident` is the id on our side of the wire. `shaped` is from `shaped`, `kept` from
+    `sealed.member`, empty for none.
     """
-    if shaped and hashed is not None:
-        args = b'{"digest":"%b","size":%d,"shape":%b}' % (hashed, size, shaped)
+    if (shaped or kept) and hashed is not None:
+        more = (b',"shape":%b' % shaped if shaped else b"") + kept
+        args = b'{"digest":"%b","size":%d%b}' % (hashed, size, more)
         return b'"type":"call",%b"id":%d,%b"args":%b' % (start, ident, tail, args)
     if hashed is None:
         return b'"type":"call",%b"id":%d,%b"args":{"size":%d}' % (start, ident, tail, size)
@@ -224,6 +236,25 @@ def call(
 def shaped(arguments: JsonObject) -> bytes:
     """What arguments look like (`shape.shape`), encoded."""
     return _fitted(shape(arguments, redact.current()), BYTES)
+
+
+def arguments(value: Json, marks: Marks | None, most: int) -> bytes:
+    """Arguments as a record may keep them: redacted, and in at most `most` bytes of JSON.
+
+    An object with the member `arguments`, and `cut` if that is not all of them.
+    """
+    redactor = redact.current()
+    raw = msgspec.json.encode(redactor.value(_begun(value, most + redactor.reach), marks))
+    if len(raw) + _ABOUT <= most:
+        return b'{"arguments":%b}' % raw
+    redacted = msgspec.json.decode(raw)
+    limit = most
+    while limit:
+        shorter = msgspec.json.encode(_tame(redacted, limit))
+        if len(shorter) + _ABOUT <= most:
+            return b'{"arguments":%b,"cut":true}' % shorter
+        limit //= 2
+    return b'{"arguments":null,"cut":true}'
 
 
 def outcome(start: bytes, ident: int, tail: bytes, status: bytes, latency_us: int, size: int) -> bytes:

@@ -36,6 +36,7 @@ from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
 from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.instances import Instances
+from mcpguard.daemon.keeping import Keeping
 from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
@@ -58,6 +59,7 @@ from mcpguard.system import paths
 from mcpguard.system.activation import handed_over
 from mcpguard.system.allocator import give_back, keep_freed_memory
 from mcpguard.system.approver import Below
+from mcpguard.system.argumentkeys import ArgumentKeys
 from mcpguard.system.files import private_directory, public_directory
 from mcpguard.system.folderstore import FolderStore
 from mcpguard.system.hostsfile import HostsFile
@@ -133,6 +135,7 @@ class Daemon:
         self._approvals = approvals = Approvals(
             book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
+        self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
         approvals.add(self._desktop)
         self._admission = Admission(
@@ -142,7 +145,7 @@ class Daemon:
             registry,
             self._launcher,
             self._policies,
-            Company(book, self._instances, approvals.changed),
+            Company(book, self._instances, approvals.changed, keeping.keep),
             audience,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
@@ -170,7 +173,7 @@ class Daemon:
                 **desk.changing(),
                 **folders.changing(self._recorder, self._refold),
             },
-            approving={**approvals.approving(), **presence.changing()},
+            approving={**approvals.approving(), **presence.changing(), **keeping.erasing()},
             askers=self._askers,
             hosts=self._enrolled,
             keepers=_keepers(),
@@ -218,6 +221,7 @@ class Daemon:
             await self._launcher.close()
             admin.close()
             await self._recorder.close()
+            self._keeping.close()
 
     def _launch(self, work: Coroutine[None, None, None], name: str) -> None:
         task = spawn_task(work, name=name)

@@ -20,7 +20,9 @@ from mcpguard.audit import redact
 from mcpguard.errors import GuardError
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
-_QUOTED: Final = re.compile(r"b?(?P<quote>['\"])(?P<inside>(?:(?!(?P=quote))(?:\\.|[^\\]))*)(?P=quote)", re.DOTALL)
+_QUOTED: Final = re.compile(
+    r"b?(?P<quote>['\"])(?P<inside>(?:(?!(?P=quote))(?:\\.|[^\\]))*)(?P=quote)", re.DOTALL
+)
 _WORD: Final = re.compile(r"[^\s()]+")
 _PLAIN: Final = re.compile(r"[A-Z]?[a-z'_.-]{0,24}[:;,.!?]?|[0-9]{1,6}[:;,.]?|[-+=<>/*]{1,3}")
 """A word that may be of the one who wrote the message: others may be what went wrong."""
@@ -37,7 +39,9 @@ class LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """A line, or several with a traceback."""
         if isinstance(record.args, tuple):
-            record.args = tuple(_told(each) if isinstance(each, BaseException) else each for each in record.args)
+            record.args = tuple(
+                _told(each) if isinstance(each, BaseException) else each for each in record.args
+            )
         record.exc_text = None  # another handler may have formatted it otherwise
         return redact.current().text(super().format(record))
 
@@ -53,7 +57,10 @@ class LogFormatter(logging.Formatter):
         seen: set[int] = set()
         while error is not None and id(error) not in seen:
             seen.add(id(error))
-            told = [*traceback.format_tb(error.__traceback__), f"{type(error).__qualname__}: {_told(error)}\n"]
+            told = [
+                *traceback.format_tb(error.__traceback__),
+                f"{type(error).__qualname__}: {_told(error)}\n",
+            ]
             lines[:0] = told if not lines else [*told, "which led to:\n"]
             error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return "".join(lines).rstrip("\n")
@@ -66,13 +73,17 @@ def _told(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
     text = _QUOTED.sub(lambda each: f"({len(each['inside'])} characters)", str(error)[:_CHARS])
-    return _WORD.sub(lambda each: each[0] if _PLAIN.fullmatch(each[0]) else f"({len(each[0])} characters)", text)
+    return _WORD.sub(
+        lambda each: each[0] if _PLAIN.fullmatch(each[0]) else f"({len(each[0])} characters)", text
+    )
 
 
 def log_to(target: TextIO | str) -> None:
     """Log to a stream, or to the end of a file: what the daemon says, asyncio, and what nobody caught."""
     handler = (
-        logging.FileHandler(target, encoding="utf-8") if isinstance(target, str) else logging.StreamHandler(target)
+        logging.FileHandler(target, encoding="utf-8")
+        if isinstance(target, str)
+        else logging.StreamHandler(target)
     )
     handler.setFormatter(LogFormatter())
     for name in ("mcpguard", "asyncio"):
@@ -89,7 +100,9 @@ def catch_all(log: logging.Logger) -> None:
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
         error = args.exc_value or args.exc_type()
-        log.error("a thread ended because of a bug in mcpguard", exc_info=(args.exc_type, error, args.exc_traceback))
+        log.error(
+            "a thread ended because of a bug in mcpguard", exc_info=(args.exc_type, error, args.exc_traceback)
+        )
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
         error = args.exc_value or args.exc_type()

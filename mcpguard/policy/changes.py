@@ -8,7 +8,14 @@ from typing import Final
 import msgspec
 
 from mcpguard.policy.rules import Labelled, Rule, RuleSet
-from mcpguard.policy.words import approving_words, duration_word, effect_word, label_words, unpinned_word
+from mcpguard.policy.words import (
+    approving_words,
+    duration_word,
+    effect_word,
+    label_words,
+    record_word,
+    unpinned_word,
+)
 
 _NAMED: Final = 20
 _REFUSED: Final = "servers without a manifest no longer start; register them: mcpguard server add"
@@ -48,6 +55,8 @@ def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             lines.append(f"{words}: {_setting(before)} -> {_setting(after)}")
+    if old.record != new.record:
+        lines.append(f"record: {record_word(old)} -> {record_word(new)}")
     if old.final != new.final:
         lines.append(f"final: {', '.join(old.final) or 'nothing'} -> {', '.join(new.final) or 'nothing'}")
     if old.approving != new.approving:

@@ -34,6 +34,7 @@ _FIELDS: Final = {
     "zone": "zone",
     "schemas": "schemas",
     "approvals": "approving",
+    "record": "record",
 }
 """Keys at the top of a file, and what they are called as values."""
 _RULES: Final = "rule"

@@ -68,7 +68,9 @@ def test_our_own_sentences_stay_and_known_secrets_in_them_do_not():
     redact.install(redact.Redactor(b"k" * 32))
     try:
         redact.current().learn([SECRET.encode()])
-        text = logged(lambda log: log.warning("refused: %s", TrustError(f"the server 'x-{SECRET}' is not known")))
+        text = logged(
+            lambda log: log.warning("refused: %s", TrustError(f"the server 'x-{SECRET}' is not known"))
+        )
         assert SECRET not in text
         assert "the server 'x-«redacted:known:" in text
     finally:
@@ -94,7 +96,9 @@ t = threading.Thread(target=thread); t.start(); t.join()
 Bad()
 raise RuntimeError("got " + repr({SECRET!r}))
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
     assert found.returncode == 1
     for word in ("ValueError", "KeyError", "RuntimeError", "invalid literal"):
         assert word in found.stderr
