@@ -1,4 +1,4 @@
-"""Arguments in a record, encrypted under a key of their own: destroying the key erases them, and the chain stays whole.
+"""Arguments in a record, encrypted under a key of their own: without it they are erased, and the chain stays whole.
 
 The record holds `"sealed":{"key":N,"data":"..."}` among its `args`: base64 of ChaCha20-Poly1305 (RFC 8439) over the
 JSON that `record.arguments` made. Each key encrypts once, so its nonce is zero; that it is the N-th is authenticated.

@@ -13,12 +13,12 @@ from mcpguard.audit.record import visible
 from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import JournalError
 
-_VERBS: Final = {"tail": "audittail", "verify": "auditverify"}
+_VERBS: Final = {"erase": "auditerase", "tail": "audittail", "verify": "auditverify"}
 
 
 @click.group(cls=Verbs, table=_VERBS)
 def audit() -> None:
-    """Read the audit log, and check that nobody changed it."""
+    """Read the audit log, check that nobody changed it, and erase what people may want erased."""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The daemon's own log, without secrets: what is formatted goes through the redactor, tracebacks included.
 
-Rule 1: of a deliberate error (`GuardError`) the sentence is kept, redacted; it is ours. Of any other exception the type
-and the place are kept, and of its message the plain words: `KeyError` and `ValueError` repeat what they were given.
+Rule 1: of a deliberate error (`GuardError`) the sentence is kept, redacted; it is ours. Of any other exception the
+type and the place are kept, and of its message the plain words: `KeyError` and `ValueError` repeat what they got.
 Rule 2: no local variable is printed, and no source line that is not of a file.
 Rule 3: what nobody caught is logged the same way (`catch_all`), not printed by the interpreter.
 """

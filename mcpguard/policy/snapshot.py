@@ -13,9 +13,9 @@ A remembered decision is one dictionary lookup: 40 to 65 ns, with 10 rules as wi
 better evidence later needs another snapshot.
 
 Decided:
-    *`durable`, `recheck`, `record` and `result_bytes` add up*: a call has them if any matching rule says so, whichever rule
-    decides, because they restrict and grant nothing; rejected: the deciding rule alone, which would make line order
-    matter.
+    *`durable`, `recheck`, `record` and `result_bytes` add up*: a call has them if any matching rule says so,
+    whichever rule decides, because they restrict and grant nothing; rejected: the deciding rule alone, which would
+    make line order matter.
     *A denial for want of evidence is a denial by default* and names what is wanting in its reason only, so that
     nothing else treats it as the word of a rule.
     *What is not a tool is counted by method* where a limit counts tools apart; rejected: by URI, which would let

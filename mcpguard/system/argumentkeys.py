@@ -15,6 +15,7 @@ Cannot promise: that a disk which copies on write, a snapshot or a backup forget
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -106,7 +107,7 @@ class ArgumentKeys:
     def _put(self, number: int, key: bytes) -> None:
         data = _SLOT.pack(number, key)
         if os.pwrite(self._fd, data, (number - 1) % self._most * _SLOT.size) != len(data):
-            raise OSError(28, os.strerror(28))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class ArgumentReader:

@@ -11,6 +11,7 @@ import pytest
 
 from mcpguard.audit import redact
 from mcpguard.daemon.logtext import LogFormatter
+from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import TrustError
 
 SECRET = "zX9" + secrets.token_hex(12)
@@ -18,7 +19,8 @@ SECRET = "zX9" + secrets.token_hex(12)
 
 def logged(write) -> str:
     stream = io.StringIO()
-    log = logging.Logger("here")
+    log = logging.getLogger(f"here-{secrets.token_hex(4)}")
+    log.propagate = False
     handler = logging.StreamHandler(stream)
     handler.setFormatter(LogFormatter())
     log.addHandler(handler)
@@ -29,14 +31,14 @@ def logged(write) -> str:
 def failing(kind: str) -> None:
     unshown = SECRET
     if kind == "key":
-        {}[unshown]  # noqa: B018
+        {}[unshown]
     elif kind == "value":
         int(unshown)
     elif kind == "decode":
         (unshown.encode() + b"\xff").decode("ascii")
     elif kind == "cause":
         try:
-            {}[unshown]  # noqa: B018
+            {}[unshown]
         except KeyError as error:
             raise RuntimeError(f"it was {unshown!r}") from error
     elif kind == "context":
@@ -45,7 +47,7 @@ def failing(kind: str) -> None:
         except ValueError:
             [].index(f"x {unshown}")
     elif kind == "bytes":
-        {}[unshown.encode()]  # noqa: B018
+        {}[unshown.encode()]
 
 
 @pytest.mark.parametrize("kind", ["key", "value", "decode", "cause", "context", "bytes"])
@@ -106,8 +108,6 @@ raise RuntimeError("got " + repr({SECRET!r}))
 
 
 def test_a_task_that_fails_is_logged_without_what_it_was_given(caplog):
-    from mcpguard.daemon.tasks import spawn_task
-
     async def bad():
         raise KeyError(SECRET)
 
