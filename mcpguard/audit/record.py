@@ -102,9 +102,9 @@ class _Begun(str):
 
 def cut(value: str, limit: int = TEXT_CHARS) -> str:
     """At most `limit` characters of a text, and how many were left out. Lone surrogates become escapes."""
-    if len(value) > limit:
-        beyond = value.beyond if isinstance(value, _Begun) else 0
-        value = f"{value[:limit]}…(+{len(value) - limit + beyond})"
+    beyond = value.beyond if isinstance(value, _Begun) else 0
+    if len(value) > limit or beyond:
+        value = f"{value[:limit]}…(+{max(len(value) - limit, 0) + beyond})"
     return value.encode("utf-8", "backslashreplace").decode()
 
 
