@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from ahocorasick_rs import AhoCorasick
 
 from mcpguard.audit.redact import MARK
 from mcpguard.system.argumentkeys import NAME, ArgumentReader
@@ -106,17 +107,21 @@ def written_below(root: Path) -> Iterator[tuple[str, bytes]]:
 def leaks(secrets: list[Planted], places: Iterator[tuple[str, bytes]]) -> list[tuple[str, str, str, str]]:
     """Where a secret is: its kind, what was found, where, and what stands around it. JSON is also read, so that no escape hides one."""
     wanted = {needle: one.kind for one in secrets for needle in needles(one.secret)}
+    search = AhoCorasick(list(wanted))
     found = []
     for where, data in places:
         plain = f"{where}\n{data.decode('utf-8', 'replace')}"
-        seen = [plain, *(json.dumps(each, ensure_ascii=False) for each in decoded(plain))]
-        seen += [each for one in decoded(plain) for each in strings(one)]
-        whole = "\n".join(seen)
-        found += [
-            (kind, needle, where, whole[max(0, (at := whole.index(needle)) - 60) : at + len(needle) + 20])
-            for needle, kind in wanted.items()
-            if needle in whole
-        ]
+        values = decoded(plain)
+        seen = [plain, *(json.dumps(each, ensure_ascii=False) for each in values)]
+        whole = "\n".join([*seen, *(each for one in values for each in strings(one))])
+        hits = {
+            index: (start, end)
+            for index, start, end in search.find_matches_as_indexes(whole, overlapping=True)
+        }
+        names = list(wanted)
+        for index, (start, end) in hits.items():
+            needle = names[index]
+            found.append((wanted[needle], needle, where, whole[max(0, start - 60) : end + 20]))
     return found
 
 
