@@ -180,6 +180,16 @@ AUDIT_RESERVE_BYTES: Final = 1 * MIB
 """Space kept on the disk for outcomes of calls that were let through before it was full."""
 AUDIT_UNHASHED_BYTES: Final = 4 * MIB
 """Records that wait for the background to put them into the tree; beyond it the writer does so itself."""
+KNOWN_SECRETS: Final = 512
+"""Values that are known to be secrets, of all servers together; the automaton of all their forms takes some MiB."""
+KNOWN_SECRET_BYTES: Final = 4 * KIB
+"""Longest value that is known to be a secret, bytes; a private key in PEM takes 3.2 KiB."""
+REDACTED_STREAM_BYTES: Final = 1 * MIB
+"""Most of a stream that is kept because a secret in it has not ended, bytes."""
+RECORDED_BYTES: Final = 16 * KIB
+"""Longest arguments that a record keeps, bytes of their JSON; encrypted, in base64, they fit into `RECORD_BYTES`."""
+ARGUMENT_KEYS: Final = 262_144
+"""Records whose arguments can be read at a time: 10 MiB of keys; of a further one, the oldest is erased."""
 
 # --- what runs ------------------------------------------------------------------------------------------
 EXECUTABLE_BYTES: Final = 512 * MIB

@@ -89,6 +89,7 @@ class Decision(msgspec.Struct, frozen=True):
         origin: `file:line` of that rule, or `built in`.
         durable: The record of this call is on stable storage before the call is forwarded.
         recheck: The host is looked at again before the call is forwarded.
+        recorded: The arguments are kept with the record, redacted and encrypted.
         depends: Only the name was looked at. `Decider.judge` has the last word; `verdict` is the most it can become.
         confirm: For ASK, what an approver must show besides the answer: `presence`, or nothing.
         result_bytes: Longest result that may pass, bytes of its line; 0 for no bound of its own.
@@ -103,6 +104,7 @@ class Decision(msgspec.Struct, frozen=True):
     origin: str = _NO_RULE
     durable: bool = False
     recheck: bool = False
+    recorded: bool = False
     depends: bool = False
     confirm: str = ""
     result_bytes: int = 0

@@ -3,8 +3,9 @@
 Rule 1. A body is a comma-joined run of JSON members without braces; the chain puts the envelope around it.
 Rule 2. Text of others is cut at `TEXT_CHARS` and written without a control, bidirectional or unassigned character:
 JSON escapes stand for them, which loses nothing and keeps a raw log harmless on a terminal.
-Rule 3. Arguments are never written, only their keyed digest and their size; while policy only watches, also their
-shape (`shape`).
+Rule 3. Arguments are not written, only their keyed digest and their size; while policy only watches, also their
+shape (`shape`), and where a rule says so, themselves: redacted and encrypted (`sealed`).
+Rule 4. Every text goes through `redact.current()` before it is cut, so before it is hashed: no secret is in the log.
 
 Cost: `call` 0.21 us, `outcome` 0.24 us, `digest` of 100 bytes 0.65 us, `parse_line` 2.4 us for a record of 418 bytes
 (CPython 3.11 on a 2-core virtual machine, best of 9 timeit runs of 100,000; tests/audit/test_record.py measures it
@@ -24,6 +25,8 @@ from typing import Any, Final
 import msgspec
 
 from mcpguard import model
+from mcpguard.audit import redact
+from mcpguard.audit.marks import Marks
 from mcpguard.audit.shape import BYTES, shape
 from mcpguard.errors import JournalError
 from mcpguard.model import Json, JsonObject, Side, Verdict
@@ -58,6 +61,7 @@ _HEAD = re.compile(
 )
 _MAC = re.compile(rb',"mac":"[0-9a-f]{64}"\}')
 _MAC_BYTES: Final = 74
+_ABOUT: Final = len('{"arguments":,"cut":true}')
 _NAME_CHARS: Final = 64  # names of members are not cut below this, so that no two become one
 
 visible: Final = model.visible
@@ -90,11 +94,45 @@ def harmless(line: bytes) -> str:
     return model.escape(line.rstrip(b"\n").decode("utf-8", "replace"))
 
 
+class _Begun(str):
+    """The beginning of a text, and how many characters were left out."""
+
+    __slots__ = ("beyond",)
+
+    beyond: int
+
+
 def cut(value: str, limit: int = TEXT_CHARS) -> str:
     """At most `limit` characters of a text, and how many were left out. Lone surrogates become escapes."""
-    if len(value) > limit:
-        value = f"{value[:limit]}…(+{len(value) - limit})"
+    beyond = value.beyond if isinstance(value, _Begun) else 0
+    if len(value) > limit or beyond:
+        value = f"{value[:limit]}…(+{max(len(value) - limit, 0) + beyond})"
     return value.encode("utf-8", "backslashreplace").decode()
+
+
+def _begun(value: Json, reach: int) -> Json:
+    """A JSON value in which no text is longer than is looked at to redact what will be written of it."""
+    if isinstance(value, str):
+        return value[:reach]
+    if isinstance(value, dict):
+        return {str(key): _begun(item, reach) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_begun(item, reach) for item in value]
+    return value
+
+
+def _redacted(value: Json) -> Json:
+    """A value without secrets; of long texts no more than will be written. The names of its members are ours."""
+    redactor = redact.current()
+    reach = TEXT_CHARS + redactor.reach
+    if isinstance(value, str):
+        text = redactor.text(value[:reach])
+        if len(value) > reach:
+            begun = _Begun(text)
+            begun.beyond = len(value) - reach
+            return begun
+        return text
+    return redactor.value(_begun(value, reach), names=False)
 
 
 def _tame(value: Json, limit: int) -> Json:
@@ -111,7 +149,7 @@ def _tame(value: Json, limit: int) -> Json:
 
 def encode(value: Json) -> bytes:
     """JSON of a value as records hold it. Call once and keep the bytes: this is not for every message."""
-    return _plain(msgspec.json.encode(_tame(value, TEXT_CHARS)))
+    return _plain(msgspec.json.encode(_tame(_redacted(value), TEXT_CHARS)))
 
 
 def _plain(raw: bytes) -> bytes:
@@ -121,6 +159,10 @@ def _plain(raw: bytes) -> bytes:
 
 def encode_object(members: JsonObject, most: int) -> bytes:
     """JSON of an object in at most `most` bytes: the more it holds, the shorter its texts and lists."""
+    return _fitted(_redacted(members), most)
+
+
+def _fitted(members: JsonObject, most: int) -> bytes:
     limit = TEXT_CHARS
     while limit:
         raw = msgspec.json.encode(_tame(members, limit))
@@ -170,15 +212,23 @@ def call_tail(
 
 
 def call(
-    start: bytes, ident: int, tail: bytes, hashed: bytes | None, size: int, shaped: bytes = b""
+    start: bytes,
+    ident: int,
+    tail: bytes,
+    hashed: bytes | None,
+    size: int,
+    shaped: bytes = b"",
+    kept: bytes = b"",
 ) -> bytes:
     """A decision on a request, in either direction.
 
     `start` is from `prefix`, `tail` from `call_tail`, `hashed` from `digest` (None: no arguments), `size` in bytes of
-    the encoded arguments. `ident` is the id on our side of the wire. `shaped` is from `shaped`, empty for none.
+    the encoded arguments. `ident` is the id on our side of the wire. `shaped` is from `shaped`, `kept` from
+    `sealed.member`, empty for none.
     """
-    if shaped and hashed is not None:
-        args = b'{"digest":"%b","size":%d,"shape":%b}' % (hashed, size, shaped)
+    if (shaped or kept) and hashed is not None:
+        more = (b',"shape":%b' % shaped if shaped else b"") + kept
+        args = b'{"digest":"%b","size":%d%b}' % (hashed, size, more)
         return b'"type":"call",%b"id":%d,%b"args":%b' % (start, ident, tail, args)
     if hashed is None:
         return b'"type":"call",%b"id":%d,%b"args":{"size":%d}' % (start, ident, tail, size)
@@ -187,7 +237,26 @@ def call(
 
 def shaped(arguments: JsonObject) -> bytes:
     """What arguments look like (`shape.shape`), encoded."""
-    return encode_object(shape(arguments), BYTES)
+    return _fitted(shape(arguments, redact.current()), BYTES)
+
+
+def arguments(value: Json, marks: Marks | None, most: int) -> bytes:
+    """Arguments as a record may keep them: redacted, and in at most `most` bytes of JSON.
+
+    An object with the member `arguments`, and `cut` if that is not all of them.
+    """
+    redactor = redact.current()
+    raw = msgspec.json.encode(redactor.value(_begun(value, most + redactor.reach), marks))
+    if len(raw) + _ABOUT <= most:
+        return b'{"arguments":%b}' % raw
+    redacted = msgspec.json.decode(raw)
+    limit = most
+    while limit:
+        shorter = msgspec.json.encode(_tame(redacted, limit))
+        if len(shorter) + _ABOUT <= most:
+            return b'{"arguments":%b,"cut":true}' % shorter
+        limit //= 2
+    return b'{"arguments":null,"cut":true}'
 
 
 def outcome(start: bytes, ident: int, tail: bytes, status: bytes, latency_us: int, size: int) -> bytes:

@@ -15,6 +15,7 @@ from mcpguard.errors import JournalError
 
 _VERBS: Final = {
     "anchor": "auditanchor",
+    "erase": "auditerase",
     "key": "auditkey",
     "prune": "auditprune",
     "tail": "audittail",
@@ -25,7 +26,7 @@ _VERBS: Final = {
 
 @click.group(cls=Verbs, table=_VERBS)
 def audit() -> None:
-    """Read the audit log, and check that nobody changed it."""
+    """Read the audit log, check that nobody changed it, and erase what people may want erased."""
 
 
 @contextlib.contextmanager

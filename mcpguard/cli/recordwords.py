@@ -5,6 +5,7 @@ Rule: nothing in a record is obeyed; what cannot be seen appears as escapes (`mo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -29,15 +30,23 @@ COLOURS: Final = {
     "trust": "cyan",
 }
 _OWN_MEMBERS: Final = {"type", "event", "conn", "host", "server"}
+_ARGUMENT_CHARS: Final = 200
+"""How much of the arguments that a record keeps a line shows."""
 _DIGEST_CHARS: Final = 12
 """How much of a digest a line shows; `--json` shows all of it."""
 
 
 class Painter:
-    """Records as aligned lines: time, connection, server, what, decision, rule, latency. Every line stands alone."""
+    """Records as aligned lines: time, connection, server, what, decision, rule, latency. Every line stands alone.
 
-    def __init__(self, *, colour: bool) -> None:
+    `arguments` opens what a record keeps of its arguments (`system.argumentkeys`).
+    """
+
+    def __init__(
+        self, *, colour: bool, arguments: Callable[[JsonObject], JsonObject | None] = lambda _: None
+    ) -> None:
         self._colour = colour
+        self._arguments = arguments
 
     def line(self, line: bytes) -> str:
         """One record for a person; one that cannot be read says so."""
@@ -48,8 +57,24 @@ class Painter:
         word, rest = told(record.body)
         conn, server = (text(record.body.get(name), "-") for name in ("conn", "server"))
         colour = COLOURS.get(word) if self._colour else None
+        rest = f"{rest}{self._kept(record.body)}"
         decision = click.style(f"{word:<10}", fg=colour) if colour else f"{word:<10}"
         return f"{local(record.time)}  {conn:<6}  {server:<14}  {what(record.body):<32}  {decision}  {rest}".rstrip()
+
+    def _kept(self, body: JsonObject) -> str:
+        """The arguments that a record keeps, cut; that they are erased, or cannot be opened."""
+        try:
+            kept = self._arguments(body)
+        except JournalError as error:
+            return f"  ({error.message})"
+        if kept is None:
+            return ""
+        if kept.get("erased"):
+            return "  (arguments erased)"
+        shown = text(kept.get("arguments"))
+        more = len(shown) - _ARGUMENT_CHARS
+        ends = "…" if more > 0 or kept.get("cut") else ""
+        return f"  with {shown[:_ARGUMENT_CHARS]}{ends}"
 
 
 def what(body: JsonObject) -> str:

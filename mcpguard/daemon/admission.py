@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from mcpguard.audit import record
+from mcpguard.audit import record, redact
+from mcpguard.audit.knownvalues import of_environment
 from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.callers import Attested, Callers, require_unchanged
 from mcpguard.daemon.company import Company
@@ -158,6 +159,7 @@ class Admission:
         """
         began = time.monotonic()
         hello = await lifeline.hello()
+        redact.current().learn(of_environment(hello.env))
         check_stdio(lifeline.descriptors, own)
         stdin, stdout, _ = lifeline.descriptors
         host = await self._callers.attest(peer, stdin, stdout, self._policies.rules.on_update)
@@ -239,6 +241,9 @@ class Admission:
                     f"the server {name!a} is registered as a command, and the host gives a socket",
                     hint=f"compare it: mcpguard server show {name}; or name this one: mcpguard run --name",
                 )
+            if found is not None:
+                given = frozenset(word.encode() for word in found.manifest.launch.env_pass)
+                redact.current().learn(of_environment(hello.env, given))
             start = record.prefix(ident, host.evidence(), name)
             self._audience.require_registered(hello, registered=found is not None)
             _require_leave(hello, name, found, rules)

@@ -25,7 +25,7 @@ import msgspec
 
 from mcpguard import __version__, limits
 from mcpguard.approvals.book import Book
-from mcpguard.audit import record
+from mcpguard.audit import record, redact
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.approvals import Approvals
@@ -36,6 +36,7 @@ from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
 from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.instances import Instances
+from mcpguard.daemon.keeping import Keeping
 from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
@@ -58,6 +59,7 @@ from mcpguard.system import paths
 from mcpguard.system.activation import handed_over
 from mcpguard.system.allocator import give_back, keep_freed_memory
 from mcpguard.system.approver import Below
+from mcpguard.system.argumentkeys import ArgumentKeys
 from mcpguard.system.files import private_directory, public_directory
 from mcpguard.system.folderstore import FolderStore
 from mcpguard.system.hostsfile import HostsFile
@@ -112,6 +114,7 @@ class Daemon:
         self._audience = audience
         self._service = service or Service()
         self._recorder = Recorder(journal)
+        redact.install(redact.Redactor(journal.key))
         self._folders = folders = Folders(FolderStore(paths.policy_dir()))
         self._policies = Policies(store, folders)
         self._idle = idle
@@ -132,6 +135,7 @@ class Daemon:
         self._approvals = approvals = Approvals(
             book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
+        self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
         approvals.add(self._desktop)
         self._admission = Admission(
@@ -141,7 +145,7 @@ class Daemon:
             registry,
             self._launcher,
             self._policies,
-            Company(book, self._instances, approvals.changed),
+            Company(book, self._instances, approvals.changed, keeping.keep),
             audience,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
@@ -169,7 +173,7 @@ class Daemon:
                 **desk.changing(),
                 **folders.changing(self._recorder, self._refold),
             },
-            approving={**approvals.approving(), **presence.changing()},
+            approving={**approvals.approving(), **presence.changing(), **keeping.erasing()},
             askers=self._askers,
             hosts=self._enrolled,
             keepers=_keepers(),
@@ -217,6 +221,7 @@ class Daemon:
             await self._launcher.close()
             admin.close()
             await self._recorder.close()
+            self._keeping.close()
 
     def _launch(self, work: Coroutine[None, None, None], name: str) -> None:
         task = spawn_task(work, name=name)
@@ -327,7 +332,7 @@ class Daemon:
     # --- verbs of admin.sock -------------------------------------------------------------------------------
 
     def _status(self, _request: Request) -> JsonObject:
-        sessions = [session.status() for session in self._sessions.values()]
+        sessions = [redact.current().value(each.status(), names=False) for each in self._sessions.values()]
         totals = {key: count + sum(s[key] for s in sessions) for key, count in self._totals.items()}
         return {
             "version": __version__,

@@ -208,7 +208,9 @@ class HostSide(Half):
         number = state.calls.add(call)
         if call.method.name in revival.LASTING:
             revival.note(state, call.method.name, params)
-        out.records.append(state.ledger.decided(number, tail, _judged_part(call, params)))
+        part = _judged_part(call, params)
+        kept = self._kept(call, part) if ruling.decision.recorded else b""
+        out.records.append(state.ledger.decided(number, tail, part, kept))
         if ruling.decision.durable:
             out.durable = True
         if ruling.decision.recheck:
@@ -219,6 +221,14 @@ class HostSide(Half):
             params["_meta"]["progressToken"] = number
             line = b""
         out.guard(_SERVER, number, renumbered(message, number, line))
+
+    def _kept(self, call: Call, value: Json) -> bytes:
+        """The arguments of a request, sealed for its record."""
+        shared = self._state.shared
+        if shared.keep is None or value is None:
+            return b""
+        schemas = shared.schemas if call.method.kind is _TOOL else None
+        return shared.keep(value, schemas.marks(call.target) if schemas is not None else None)
 
     def _permitted(self, message: JsonObject, call: Call, ruling: Ruling) -> str:
         """The ticket by which a person permits a request; empty if it waits, or was denied here."""
@@ -265,7 +275,9 @@ class HostSide(Half):
     def _deny(self, call: Call, ruling: Ruling, params: JsonObject | None) -> None:
         state = self._state
         state.counts["denied"] += 1
-        state.out.records.append(state.ledger.decided(0, ruling.tail, _judged_part(call, params)))
+        part = _judged_part(call, params)
+        kept = self._kept(call, part) if ruling.decision.recorded else b""
+        state.out.records.append(state.ledger.decided(0, ruling.tail, part, kept))
         if call.method.kind is _TOOL:
             shown = state.ledger.tool(call.target).decision.verdict is not Verdict.DENY
             refusal = refusals.tool(

@@ -13,6 +13,7 @@ from mcpguard.policy.words import (
     duration_word,
     effect_word,
     label_words,
+    record_word,
     restarting_words,
     unpinned_word,
 )
@@ -55,6 +56,8 @@ def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             lines.append(f"{words}: {_setting(before)} -> {_setting(after)}")
+    if old.record != new.record:
+        lines.append(f"record: {record_word(old)} -> {record_word(new)}")
     if old.final != new.final:
         lines.append(f"final: {', '.join(old.final) or 'nothing'} -> {', '.join(new.final) or 'nothing'}")
     if old.approving != new.approving:

@@ -42,17 +42,18 @@ VERSION: Final = 1
 
 KEYS: Final = (
     "version", "mode", "text", "rule", "unpinned", "on_update", "recheck", "zone", "schemas", "engine", "cedar",
-    "roles", "approvals", "label", "restart",
+    "roles", "approvals", "label", "restart", "record",
 )  # fmt: skip
 _PROJECT_KEYS: Final = ("version", "rule", "roles", "label", "zone")
 FINAL_KEYS: Final = (
-    "mode", "text", "unpinned", "on_update", "recheck", "zone", "schemas", "approvals", "rule", "restart",
+    "mode", "text", "unpinned", "on_update", "recheck", "zone", "schemas", "approvals", "rule", "restart", "record",
 )  # fmt: skip
 """What a system policy may keep users from setting otherwise."""
 _MODES: Final = {"enforce": Mode.ENFORCE, "observe": Mode.OBSERVE}
 _TEXTS: Final = {"neutralise": True, "as-is": False}
 _UNPINNED: Final = {"refuse": False, "allow": True}
 _SCHEMAS: Final = {"check": True, "ignore": False}
+_RECORD: Final = {"rules": True, "digests": False}
 _ENGINES: Final = {word: word for word in (TOML, CEDAR)}
 _ON_UPDATE: Final = {word: word for word in (ASK, ALLOW_SAME_OWNER)}
 _PRESENCE: Final = {word: word for word in ("polkit", "fido2", "passphrase")}
@@ -183,6 +184,7 @@ class _Document(Reader):
             restarting=self._restarting(document),
             zone=self.optional(document, (), "zone", rules.zone, ""),
             schemas=self._word(document, "schemas", _SCHEMAS, default=mode is Mode.ENFORCE),
+            record=self._word(document, "record", _RECORD, default=True),
             final=self.optional(document, (), "final", self._final, ()),
             given={key: places.get((key,), 0) for key in document},
             engine=engine,
@@ -214,6 +216,11 @@ class _Document(Reader):
             if rule.effect is Verdict.ALLOW:
                 message = 'expected "deny" or "ask", found "allow": the policy of a project narrows'
                 raise self.fault(("rule", index, "effect"), message, "allow it in your own policy")
+            if rule.record:
+                message = (
+                    "expected no record, found one: the policy of a project does not say what is recorded"
+                )
+                raise self.fault(("rule", index, "record"), message, "say it in your own policy")
 
     def _roles(self, value: Json, path: Path) -> dict[str, tuple[str, ...]]:
         table = self.table(value, path, 'write [roles] and below it coding = ["host:claude-code"]')

@@ -35,6 +35,7 @@ _FIELDS: Final = {
     "schemas": "schemas",
     "approvals": "approving",
     "restart": "restarting",
+    "record": "record",
 }
 """Keys at the top of a file, and what they are called as values."""
 _RULES: Final = "rule"

@@ -32,6 +32,11 @@ def unpinned_word(ruleset: RuleSet) -> str:
     return "allow" if ruleset.unpinned else "refuse"
 
 
+def record_word(ruleset: RuleSet) -> str:
+    """The word that stands in the file for what records may hold of arguments."""
+    return "rules" if ruleset.record else "digests"
+
+
 def duration_word(seconds: float) -> str:
     """Seconds as they stand in the file, in the largest unit that fits; `never` for none."""
     whole = int(seconds)
@@ -86,6 +91,8 @@ def settings(ruleset: RuleSet) -> list[str]:
         lines.append(f"on_update {ruleset.on_update}: a changed host is recognised if its owner is the same")
     if ruleset.recheck:
         lines.append(f"recheck {duration_word(ruleset.recheck)}: hosts are looked at again and again")
+    if not ruleset.record:
+        lines.append("record digests: no arguments are recorded, whatever rules say")
     if ruleset.zone:
         lines.append(f"zone {ruleset.zone}: of hours and days")
     lines += [f"role {name}: {', '.join(who) or 'nobody'}" for name, who in sorted(ruleset.roles.items())]
@@ -147,6 +154,8 @@ def _conditional(rule: Rule) -> JsonObject:
         said["confirm"] = rule.confirm
     if rule.answers:
         said["answers"] = list(rule.answers)
+    if rule.record:
+        said["record"] = rule.record
     if rule.recheck:
         said["recheck"] = True
     if rule.cedar:

@@ -17,10 +17,11 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         verb: `status`, `stop`, `policy-apply`, `hosts`, `host-trust`, `host-forget`, `trust`, `trust-put`,
             `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
             `approve`, `deny`, `presence`,
-            `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`.
+            `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`,
+            `audit-erase`.
         v: Version of this wire.
         source: Where the text comes from, for people.
-        text: The policy, the enrolment or the signed envelope that is put.
+        text: The policy, the enrolment or the signed envelope that is put; or what is to be erased.
         name: The host or server that is meant.
         definitions: For `server-put`, the definitions whose digests the manifest pins, as JSON text.
         ident: The ticket that is meant.
