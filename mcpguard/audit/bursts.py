@@ -125,5 +125,5 @@ class Drops:
         subject = f"server {server}" if side == "server" else f"{seen.who} {seen.run}"
         return Finding(
             kind, subject, says, conn=seen.text("conn"), host=seen.host, server=server, count=count,
-            seqs=seqs, evidence={"side": side, "reason": seen.text("reason")},
+            seqs=seqs, about=side, evidence={"side": side, "reason": seen.text("reason")},
         )  # fmt: skip

@@ -42,6 +42,7 @@ class Kind(msgspec.Struct, frozen=True):
         severity: How bad one is, unless the detector says otherwise.
         means: What it is, for the documentation and for people.
         step: What a person does next.
+        about: Whom policy can put into quarantine for it, `server` or `host`; empty for nobody.
         atlas: Techniques of MITRE ATLAS.
         owasp: Entries of the OWASP MCP Top 10 and of the Top 10 for Agentic Applications.
     """
@@ -49,6 +50,7 @@ class Kind(msgspec.Struct, frozen=True):
     severity: Severity
     means: str
     step: str
+    about: str = ""
     atlas: tuple[str, ...] = ()
     owasp: tuple[str, ...] = ()
 
@@ -58,6 +60,7 @@ KINDS: Final = {
         Severity.HIGH,
         "a server says something else of itself than its manifest pins: the rug pull",
         "compare what it says with what was pinned: mcpguard server diff",
+        "server",
         ("AML.T0109", "AML.T0110", "AML.T0010.005"),
         ("MCP03:2025", "MCP04:2025", "ASI04"),
     ),
@@ -65,6 +68,7 @@ KINDS: Final = {
         Severity.HIGH,
         "a definition holds characters that people do not see and models do",
         "look at the definition with every character visible: mcpguard server show",
+        "server",
         ("AML.T0110", "AML.T0051.001", "AML.T0068"),
         ("MCP03:2025", "MCP06:2025", "ASI01"),
     ),
@@ -72,6 +76,7 @@ KINDS: Final = {
         Severity.MEDIUM,
         "many calls of one run of a host were denied in a short time",
         "see what it tried, and whether the agent follows somebody else's instructions: mcpguard audit tail",
+        "host",
         ("AML.T0053", "AML.T0084.001"),
         ("MCP02:2025", "MCP06:2025", "ASI02"),
     ),
@@ -79,6 +84,7 @@ KINDS: Final = {
         Severity.LOW,
         "a program that never came before has connected as a host",
         "see which program it is and enrol it if it is yours: mcpguard host list",
+        "host",
         ("AML.T0103", "AML.T0073"),
         ("MCP07:2025", "MCP09:2025", "ASI10"),
     ),
@@ -86,6 +92,7 @@ KINDS: Final = {
         Severity.LOW,
         "a tool was called that was never called on this server before",
         "see whether the call belongs to the task at hand: mcpguard audit tail",
+        "server",
         ("AML.T0053",),
         ("MCP02:2025", "ASI02"),
     ),
@@ -93,6 +100,7 @@ KINDS: Final = {
         Severity.LOW,
         "a host was active at an hour of the day at which it never was before",
         "see what it did, and whether somebody was there: mcpguard audit tail",
+        "host",
         ("AML.T0053", "AML.T0112.000"),
         ("MCP07:2025", "ASI10"),
     ),
@@ -100,6 +108,7 @@ KINDS: Final = {
         Severity.MEDIUM,
         "a host sends far more calls, or far more bytes, to a server than it used to",
         "see what is sent where: mcpguard audit tail; a rule can bound it: rate, budget",
+        "server",
         ("AML.T0086", "AML.T0034.002"),
         ("MCP10:2025", "ASI02"),
     ),
@@ -107,6 +116,7 @@ KINDS: Final = {
         Severity.HIGH,
         "one credential is used from a second place",
         "ask its owner; if it was not them, revoke it",
+        "host",
         ("AML.T0012", "AML.T0091.000"),
         ("MCP01:2025", "MCP07:2025", "ASI03"),
     ),
@@ -114,6 +124,7 @@ KINDS: Final = {
         Severity.MEDIUM,
         "connections were refused again and again because who calls could not be established",
         "see which program it is, and end it if it is not yours: mcpguard audit tail",
+        "host",
         ("AML.T0012", "AML.T0073"),
         ("MCP07:2025", "ASI03"),
     ),
@@ -121,6 +132,7 @@ KINDS: Final = {
         Severity.MEDIUM,
         "one run of a host asks people for approval faster than anybody reads",
         "deny what waits, and end the host: mcpguard pending",
+        "host",
         ("AML.T0046", "AML.T0053"),
         ("MCP06:2025", "ASI09"),
     ),
@@ -128,6 +140,7 @@ KINDS: Final = {
         Severity.HIGH,
         "answers came that nobody had asked for: somebody tries to answer in another's place",
         "end the server and look at what it runs: mcpguard quarantine",
+        "server",
         ("AML.T0073", "AML.T0093"),
         ("MCP03:2025", "MCP07:2025", "ASI07"),
     ),
@@ -135,6 +148,7 @@ KINDS: Final = {
         Severity.LOW,
         "one side keeps sending what MCP does not allow",
         "see what was dropped and why: mcpguard audit tail",
+        "server",
         ("AML.T0049",),
         ("MCP05:2025", "ASI07"),
     ),
@@ -142,6 +156,7 @@ KINDS: Final = {
         Severity.MEDIUM,
         "the clock of this machine was set, so times in the log do not follow one another",
         "see who set it, and compare times with another machine's",
+        "",
         (),
         ("MCP08:2025",),
     ),
@@ -149,6 +164,7 @@ KINDS: Final = {
         Severity.HIGH,
         "records are missing, or were not looked at",
         "check the log: mcpguard audit verify; see that the disk has room",
+        "",
         (),
         ("MCP08:2025",),
     ),
@@ -168,6 +184,7 @@ class Finding(msgspec.Struct, frozen=True):
         server: Server, if it is about one.
         tool: Tool, if it is about one.
         count: How many events it stands for.
+        about: Whom policy can put into quarantine for this one, if not as its kind says.
         seqs: First and last record that it is drawn from; zeros if not known.
         evidence: Further members, small.
     """
@@ -181,6 +198,7 @@ class Finding(msgspec.Struct, frozen=True):
     server: str = ""
     tool: str = ""
     count: int = 1
+    about: str = ""
     seqs: tuple[int, int] = (0, 0)
     evidence: JsonObject = {}
 
@@ -188,6 +206,11 @@ class Finding(msgspec.Struct, frozen=True):
     def weight(self) -> Severity:
         """How bad it is."""
         return KINDS[self.kind].severity if self.severity is None else self.severity
+
+    @property
+    def culprit(self) -> str:
+        """`server` or `host`, whose connections policy can end for it; empty for nobody."""
+        return self.about or KINDS[self.kind].about
 
     def members(self) -> JsonObject:
         """What a record has of it beside kind, subject and sentence (`record.detected`)."""

@@ -22,6 +22,7 @@ _ASKS: Final = RuleSet(
     file="mcpguard quarantine",
     digest="asks",
     mode=Mode.ENFORCE,
+    neutralise=False,
     rules=(Rule(id=RULE, effect=Verdict.ASK, server=_ANY, tools=_ANY),),
 )
 

@@ -3,8 +3,7 @@
 Rule 1: the rules of both count, each known by its own file; so deny of either beats allow of the other.
 Rule 2: a key that only one of them sets is as that one says; a key that both set is as the user says, unless it is
 `final`: then setting it otherwise is an error, and nothing is in force.
-What follows from findings is put together kind by kind; where `findings` is final, users may
-add kinds that the system's does not name.
+What follows from findings is put together kind by kind; where `findings` is final, users add kinds.
 Rule 3: a name means one thing: no rule and no role may be in both. So no rule of a user `answers` one of the system.
 Rule 4: each rule keeps the time zone of its file.
 Rule 5: Cedar policies are never put together with another file: deny, ask and allow of two engines do not add up.
