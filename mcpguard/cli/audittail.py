@@ -26,7 +26,7 @@ def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> Non
 
     DIRECTORY is a log elsewhere, such as a copy.
     """
-    show = harmless if as_json else Painter(colour=_colour_wanted()).line
+    show = harmless if as_json else Painter(colour=colour_wanted()).line
     with errors_told():
         directory = directory or paths.audit_dir()
         found, path, offset = journalfiles.last(directory, count)
@@ -37,7 +37,7 @@ def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> Non
                 _say(show(line))
 
 
-def _colour_wanted() -> bool:
+def colour_wanted() -> bool:
     """NO_COLOR, then CLICOLOR_FORCE or FORCE_COLOR, then whether a terminal reads us."""
     if os.environ.get("NO_COLOR"):
         return False
