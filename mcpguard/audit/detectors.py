@@ -15,7 +15,7 @@ Not here: reading, clocks, batches (`daemon.watch`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -87,6 +87,14 @@ class Throttle:
         return count < self._most
 
 
+class Detector(Protocol):
+    """Looks at records of some types."""
+
+    def take(self, seen: Seen) -> Iterator[Finding]:
+        """What one record gives."""
+        ...
+
+
 class Detectors:
     """Every detector, fed with one log."""
 
@@ -94,16 +102,23 @@ class Detectors:
         self._habits = Habits(thresholds)
         self._clock = Clock(thresholds)
         self._throttle = Throttle(thresholds)
-        self._all = (
-            Deviations(), Denials(thresholds), Refusals(thresholds), Questions(thresholds), Drops(thresholds),
-            self._habits, Gaps(),
-        )  # fmt: skip
+        deviations = Deviations()
+        self._by_type: dict[str, tuple[Detector, ...]] = {
+            "call": (Denials(thresholds), self._habits),
+            "session": (Refusals(thresholds), self._habits),
+            "approval": (Questions(thresholds),),
+            "drop": (Drops(thresholds), deviations),
+            "finding": (deviations,),
+            "log": (Gaps(),),
+        }
 
     def take(self, seen: Seen) -> list[Finding]:
         """What one record gives."""
         if seen.type == "finding" and seen.event == DETECTED:
             return []
-        return self._told((found for each in self._all for found in each.take(seen)), seen.at)
+        return self._told(
+            [found for each in self._by_type.get(seen.type, ()) for found in each.take(seen)], seen.at
+        )
 
     def tick(self, wall: float, passed: float) -> list[Finding]:
         """Time has gone by; see `breaks.Clock`."""

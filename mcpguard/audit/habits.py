@@ -130,8 +130,9 @@ class Habits:
         elif (
             seen.type == "call" and seen.body.get("decision") == "allow" and seen.body.get("side") != "server"
         ):
-            yield from self._hour(seen)
-            yield from self._volume(seen)
+            who = seen.who
+            yield from self._hour(seen, who)
+            yield from self._volume(seen, who)
             if tool := seen.text("tool"):
                 yield from self._tool(seen, tool)
 
@@ -148,8 +149,7 @@ class Habits:
             severity=Severity.INFO if enrolled else None,
         )  # fmt: skip
 
-    def _hour(self, seen: Seen) -> Iterator[Finding]:
-        who = seen.who
+    def _hour(self, seen: Seen, who: str) -> Iterator[Finding]:
         habit = self._hosts.of(who)
         local = int(seen.at) + seen.east
         day, hour = local // _DAY, local % _DAY // _HOUR
@@ -184,9 +184,9 @@ class Habits:
             says = f"the tool {tool!a} of {server!a} was called for the first time"
             yield self._found("new-tool", seen, f"server {server} {tool}", says, tool=tool)
 
-    def _volume(self, seen: Seen) -> Iterator[Finding]:
+    def _volume(self, seen: Seen, who: str) -> Iterator[Finding]:
         bounds = self._thresholds
-        volume = self._volumes.of(f"{seen.who[: NAME_CHARS // 2]}\n{seen.text('server')[: NAME_CHARS // 2]}")
+        volume = self._volumes.of(f"{who[: NAME_CHARS // 2]}\n{seen.text('server')[: NAME_CHARS // 2]}")
         hour = int(seen.at) // _HOUR
         if hour != volume.hour:
             volume.turn(hour)
@@ -201,9 +201,9 @@ class Habits:
             spread = getattr(volume, f"spread_{name}")
             if value > floor and value > bounds.times * mean and value > mean + _SPREAD * spread:
                 volume.told = True
-                says = f"{seen.who!a} sent {value:.0f} {words} in an hour, where {mean:.0f} are usual"
+                says = f"{who!a} sent {value:.0f} {words} in an hour, where {mean:.0f} are usual"
                 usual = {"in_an_hour": round(value), "usual": round(mean, 1), "of": words}
-                yield self._found("volume", seen, f"{seen.who} {seen.text('server')}", says, evidence=usual)
+                yield self._found("volume", seen, f"{who} {seen.text('server')}", says, evidence=usual)
                 return
 
     # --- credentials ---------------------------------------------------------------------------------------

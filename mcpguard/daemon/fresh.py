@@ -13,25 +13,47 @@ from typing import Final
 
 import msgspec
 
-MOST: Final = 2048
+MOST: Final = 4096
 """Records that are looked at in one batch."""
 _ANSWER: Final = b'"type":"outcome"'
 _CALL: Final = b'"type":"call"'
 _ALLOWED: Final = b'"decision":"allow"'
-"""No text of others can hold this: its quotes are escaped."""
+_IDENT: Final = b',"id":'
+_SIDE: Final = b',"side":'
+_ARGS: Final = b',"args":{'
+_SIZE: Final = b'"size":'
+"""No text of others can hold one of these: its quotes are escaped."""
+
+
+class Record(msgspec.Struct):
+    """One record, or several calls that were allowed and differ in nothing but id and arguments.
+
+    Attributes:
+        at: When it came, seconds since 1970.
+        seq: Its position in the log; 0 if not known.
+        body: Its bytes; of several the first.
+        count: How many they are.
+        size: Bytes of the arguments of all of them, if they are several.
+    """
+
+    at: float
+    seq: int
+    body: bytes
+    count: int = 1
+    size: int = 0
 
 
 class Batch(msgspec.Struct):
     """Records to look at.
 
     Attributes:
-        records: Time, position in the log (0: not known) and body of each, in order.
-        allowed: How many of them are calls that were allowed.
+        records: In order, without answers.
+        allowed: How many calls that were allowed are among them.
         skipped: Calls that were allowed and left out.
         others: Other records that were left out, answers not among them.
     """
 
-    records: list[tuple[float, int, bytes]]
+    records: list[Record]
     allowed: int = 0
     skipped: int = 0
     others: int = 0
@@ -58,7 +80,7 @@ class Fresh:
 
     def anchor(self, last: int) -> None:
         """Everything so far is written, and `last` is the position of the last record."""
-        if self._count <= MOST:
+        if self._lists and self._count <= MOST:
             self._lists.append((0.0, last, []))
 
     def _spill(self, at: float, bodies: list[bytes]) -> None:
@@ -79,13 +101,23 @@ class Fresh:
     def take(self) -> Batch:
         """What came, without answers; nothing of it is kept here."""
         batch = Batch([], 0, self._skipped, self._others)
-        for at, seqs, bodies in self._placed():
+        alike: dict[tuple[bytes, bytes], Record] = {}
+        for at, first, bodies in (*self._placed(), *self._beyond):
             for number, body in enumerate(bodies):
-                if not body.startswith(_ANSWER):
-                    batch.allowed += body.startswith(_CALL) and _ALLOWED in body
-                    batch.records.append((at, seqs + number if seqs else 0, body))
-        for at, _, bodies in self._beyond:
-            batch.records.extend([(at, 0, body) for body in bodies])
+                if body.startswith(_ANSWER):
+                    continue
+                record = Record(at, first + number if first else 0, body)
+                if not (body.startswith(_CALL) and _ALLOWED in body):
+                    batch.records.append(record)
+                    continue
+                batch.allowed += 1
+                record.size = _size(body)
+                known = alike.setdefault(_mark(body), record)
+                if known is record:
+                    batch.records.append(record)
+                else:
+                    known.count += 1
+                    known.size += record.size
         self._lists, self._beyond = [], []
         self._count = self._skipped = self._others = self._spilled = 0
         return batch
@@ -100,3 +132,18 @@ class Fresh:
             placed.append((at, after, bodies))
         placed.reverse()
         return placed
+
+
+def _mark(body: bytes) -> tuple[bytes, bytes]:
+    """A call without its id and its arguments."""
+    ident = body.find(_IDENT)
+    return body[:ident], body[body.find(_SIDE, ident) : body.find(_ARGS, ident)]
+
+
+def _size(body: bytes) -> int:
+    """Bytes of a call's arguments."""
+    start = body.find(_SIZE, body.find(_ARGS)) + len(_SIZE)
+    end = start
+    while body[end : end + 1].isdigit():
+        end += 1
+    return int(body[start:end] or 0)

@@ -26,7 +26,7 @@ from mcpguard.audit.breaks import UNWATCHED
 from mcpguard.audit.detectors import Detectors, Memory
 from mcpguard.audit.findings import Finding
 from mcpguard.audit.seen import Seen
-from mcpguard.daemon.fresh import Batch
+from mcpguard.daemon.fresh import Batch, Record
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import DaemonError, JournalError
@@ -82,13 +82,13 @@ class Watch:
             why = error.sentence() if isinstance(error, DaemonError) else "it is damaged"
             _log.warning("what detectors have learned is lost, and is learned again: %s", why)
             self._rebuild()
-        self._look([(time.time(), 0, body) for body in self._recorder.journal.recovered], 1.0)
+        self._look([Record(time.time(), 0, body) for body in self._recorder.journal.recovered], 1.0)
 
     def tick(self) -> None:
         """A second has gone by."""
         lost, self._gaps = self._recorder.journal.gaps - self._gaps, self._recorder.journal.gaps
         if lost:
-            self._look([(time.time(), 0, record.log("gap", lost=lost))], 1.0)
+            self._look([Record(time.time(), 0, record.log("gap", lost=lost))], 1.0)
         for finding in self._detectors.tick(time.time(), time.clock_gettime(_PASSED)):
             self._act(finding)
         if time.monotonic() > self._due:
@@ -123,21 +123,24 @@ class Watch:
         self._task = spawn_task(self._batch(self._recorder.fresh.take()), name="findings")
 
     async def _batch(self, batch: Batch) -> None:
-        stands = 1.0
+        scale = 1.0
         if batch.skipped or batch.others:
-            stands = 1.0 + batch.skipped / max(batch.allowed, 1)
+            scale = 1.0 + batch.skipped / max(batch.allowed, 1)
             self._recorder.later([record.log(UNWATCHED, skipped=batch.skipped + batch.others)])
         for first in range(0, len(batch.records), _SLICE):
-            self._look(batch.records[first : first + _SLICE], stands)
+            self._look(batch.records[first : first + _SLICE], scale)
             await asyncio.sleep(0)
 
-    def _look(self, records: list[tuple[float, int, bytes]], stands: float) -> None:
+    def _look(self, records: list[Record], scale: float) -> None:
         """A few records; a bug of a detector is logged, and costs the record and nothing else."""
         east = time.localtime().tm_gmtoff
-        for at, seq, body in records:
+        for one in records:
             try:
-                seen = Seen(at, msgspec.json.decode(b"{%b}" % body), seq, east, stands)
-                for finding in self._detectors.take(seen):
+                body = msgspec.json.decode(b"{%b}" % one.body)
+                if one.count > 1:
+                    body["args"] = {"size": one.size // one.count}
+                stands = one.count * scale
+                for finding in self._detectors.take(Seen(one.at, body, one.seq, east, stands)):
                     self._act(finding)
             except Exception as error:  # noqa: BLE001 (rule 1: nothing else may depend on this)
                 self._broken(error)
