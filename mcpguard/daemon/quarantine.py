@@ -149,7 +149,7 @@ class Quarantine:
     def refusal(self, session: Session) -> str:
         """Why a connection may not go on, as a sentence; empty if it may."""
         found = self._holds(session.server, session.host.recognition.name)
-        return f"{_cause(found)}: {_step(found)}" if found else ""
+        return _sentence(found) if found else ""
 
     def _holds(self, server: str, host: str) -> Entry | None:
         for subject in (f"{SERVER}:{server}", f"{HOST}:{host}" if host else ""):
@@ -202,8 +202,9 @@ class Quarantine:
     def _enforce(self, entry: Entry) -> int:
         ended = 0
         for session in list(self._sessions.values()):
-            if entry.how == REFUSE and (why := self.refusal(session)):
-                session.cut(why)
+            name = session.server if entry.kind == SERVER else session.host.recognition.name
+            if entry.how == REFUSE and name == entry.name:
+                session.cut(_sentence(entry))
                 ended += 1
         if entry.kind == SERVER:
             self._changed(entry.name, _cause(entry) if entry.how == REFUSE else "")
@@ -284,6 +285,10 @@ def try_impose(quarantine: Quarantine, subject: str, how: str, reason: str, by: 
     except JournalError as error:
         _log.error("%s is in quarantine, and that could not be recorded: %s", subject, error.sentence())
     return ""
+
+
+def _sentence(entry: Entry) -> str:
+    return f"{_cause(entry)}: {_step(entry)}"
 
 
 def _cause(entry: Entry) -> str:

@@ -7,6 +7,7 @@ from mcpguard.audit import record
 from mcpguard.audit.detectors import OTHERS, Detectors, Memory, Throttle
 from mcpguard.audit.findings import Finding, Thresholds
 from mcpguard.audit.seen import Seen
+from mcpguard.model import FINDING_KINDS
 from tests.audit.sights import NOON, begin, call, drop, seen
 from tests.audit.test_seen import JSON
 
@@ -81,8 +82,6 @@ def test_every_kind_is_found_by_all_together() -> None:
     events += [call(41 * 86_400)] * 600
     found = {each.kind for event in events for each in detectors.take(event)}
     found |= {each.kind for pair in ((NOON, 0.0), (NOON + 9000, 1.0)) for each in detectors.tick(*pair)}
-    from mcpguard.model import FINDING_KINDS
-
     assert found == set(FINDING_KINDS)
 
 
@@ -91,24 +90,7 @@ RECORDS = st.fixed_dictionaries(
     optional={
         "event": st.sampled_from(["begin", "refused", "asked", "gap", "unwatched"]) | JSON,
         "decision": st.sampled_from(["allow", "deny"]) | JSON,
-        **{
-            name: JSON
-            for name in (
-                "host",
-                "conn",
-                "server",
-                "tool",
-                "args",
-                "reason",
-                "fault",
-                "kind",
-                "name",
-                "lost",
-                "credential",
-                "more",
-                "side",
-            )
-        },
+        **dict.fromkeys(("host", "conn", "server", "tool", "args", "reason", "fault", "kind", "name", "lost", "credential", "more", "side"), JSON),
     },
 )
 
