@@ -34,9 +34,8 @@ def _lines(reply: JsonObject) -> list[str]:
         f"servers  end with their session ({_means(reply['reaping'])}); not promised: {reply['reaping']['limits']}",
         f"open     {len(reply['connections'])} connections, {reply['served']} since the start",
     ]
-    lines += watched(reply)
     lines += [_connection(connection) for connection in reply["connections"]]
-    return lines
+    return lines + watched(reply)
 
 
 def watched(reply: JsonObject) -> list[str]:

@@ -58,9 +58,8 @@ class Desktop:
             self._put(ticket)
 
     def tell(self, title: str, text: str) -> None:
-        """Something that a person should know and need not answer."""
-        if self._wanted():
-            self._put({"title": title, "text": text})
+        """Something that a person should know and need not answer; whoever calls this knows that policy wants it."""
+        self._put({"title": title, "text": text})
 
     def withdraw(self, ident: str) -> None:
         """A ticket was settled; nothing, if it was not shown."""

@@ -90,7 +90,24 @@ RECORDS = st.fixed_dictionaries(
     optional={
         "event": st.sampled_from(["begin", "refused", "asked", "gap", "unwatched"]) | JSON,
         "decision": st.sampled_from(["allow", "deny"]) | JSON,
-        **dict.fromkeys(("host", "conn", "server", "tool", "args", "reason", "fault", "kind", "name", "lost", "credential", "more", "side"), JSON),
+        **dict.fromkeys(
+            (
+                "host",
+                "conn",
+                "server",
+                "tool",
+                "args",
+                "reason",
+                "fault",
+                "kind",
+                "name",
+                "lost",
+                "credential",
+                "more",
+                "side",
+            ),
+            JSON,
+        ),
     },
 )
 

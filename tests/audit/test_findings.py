@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -79,3 +80,12 @@ def test_a_finding_fits_into_a_record_whatever_it_is_about() -> None:
 
 def test_asking_is_found_before_it_is_refused() -> None:
     assert Thresholds().asked[0] < limits.TICKETS_MINUTE
+
+
+def test_the_table_of_the_documentation_is_this_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "findings.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([a-z]+) \| (.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    assert rows == [
+        (name, kind.severity.word, kind.means, ", ".join(kind.atlas) or "-", ", ".join(kind.owasp))
+        for name, kind in KINDS.items()
+    ]

@@ -442,6 +442,12 @@ def test_an_unknown_kind_or_action_is_an_error_with_its_line(line: str, says: st
     assert caught.value.line == 4
 
 
+def test_a_cedar_policy_says_what_follows_from_findings_too() -> None:
+    cedar = "engine = 'cedar'\ncedar = '@id(\"a\") permit(principal,action,resource);'\n"
+    text = 'version = 1\nmode = "enforce"\n' + cedar + '[findings]\nvolume = "end"\n'
+    assert parse(text.encode(), "p.toml").findings["volume"].name == "END"
+
+
 def test_a_project_speaks_of_its_own_connections() -> None:
     text = 'version = 1\n[findings]\nnew-tool = "{}"\n'
     assert parse_project(text.format("end").encode(), "p").findings["new-tool"].name == "END"
