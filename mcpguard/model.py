@@ -174,6 +174,30 @@ class ToolFacts(msgspec.Struct, frozen=True):
     sends: tuple[str, ...] = ()
 
 
+class Action(enum.IntEnum):
+    """What follows from a finding, by policy; the greater one is the stricter one.
+
+    RECORD writes it down. NOTIFY also tells the person at the desktop. ASK lets no call of the server through without
+    a person's approval from then on. END ends the connection. QUARANTINE ends all connections of the server, or of
+    the host where the finding is about one, and refuses new ones. The last three also tell; ASK and QUARANTINE hold
+    until a person lifts them.
+    """
+
+    RECORD = 0
+    NOTIFY = 1
+    ASK = 2
+    END = 3
+    QUARANTINE = 4
+
+
+FINDING_KINDS: Final = (
+    "definition-drift", "hidden-characters", "denied-burst", "new-host", "new-tool", "off-hours", "volume",
+    "credential-moved", "auth-failures", "approval-flood", "response-spoofing", "protocol-violation", "clock-jump",
+    "log-gap",
+)  # fmt: skip
+"""What detectors find (`audit.findings` says what each means); the keys of `[findings]` in a policy."""
+
+
 class Mode(enum.Enum):
     """ENFORCE: verdicts bind. OBSERVE: verdicts are recorded and nothing is refused by policy."""
 

@@ -76,8 +76,8 @@ class Record(msgspec.Struct, frozen=True):
         prev: SHA-256 of the previous line with its LF, hex.
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
-        type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host` or
-            `log`; readers skip types they do not know.
+        type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host`,
+            `quarantine` or `log`; readers skip types they do not know.
         body: Every member outside the envelope, `type` included.
     """
 
@@ -297,6 +297,30 @@ def finding(start: bytes, kind: str, name: str, fault: str, pinned: str, seen: s
     )
 
 
+def detected(kind: str, subject: str, says: str, members: JsonObject) -> bytes:
+    """Something unusual that detectors have found in other records (`findings.Finding`).
+
+    It has `event`, `detected`, and a `severity`, by which it is told from a deviation of one definition; `kind`,
+    `name` and `fault` say what was found, about what, in words, as those of a deviation do.
+    """
+    head = b'"type":"finding","event":"detected","kind":%b,"name":%b,"fault":%b' % (
+        encode(kind),
+        encode(subject),
+        encode(says),
+    )
+    return _members(head, members, ("kind", "name", "fault"))
+
+
+def quarantine(event: str, held: list[str], **members: Json) -> bytes:
+    """What is in quarantine has changed, or is so at the start of a daemon: `imposed`, `lifted`, `still`.
+
+    `held` is all of it, as `how server:NAME` or `how host:NAME`: the newest such record is what the next daemon
+    compares its file with.
+    """
+    head = b'"type":"quarantine","event":%b,"held":%b' % (encode(event), _plain(msgspec.json.encode(held)))
+    return _members(head, members, ("held",))
+
+
 def approval(event: str, ticket: str, start: bytes = b"", **members: Json) -> bytes:
     """A question to a person: `asked`, `granted`, `denied`, `expired`, `void`, or `left` by a call that gave up.
 
@@ -319,7 +343,11 @@ def flow(start: bytes, labels: list[str], tool: str) -> bytes:
 
 
 def session(start: bytes, event: str, **members: Json) -> bytes:
-    """The life of a connection: `begin`, `ready`, `end` (with exit code and counters)."""
+    """The life of a connection: `begin`, `ready`, `end` (with exit code and counters); or that it was `refused`.
+
+    `stage` is `caller` where who calls could not be established. `credential`: the id of the credential that a caller
+    has shown, never the credential, and `remote`, where it came from if that was another machine; both of `begin`.
+    """
     return _members(
         b'"type":"session",%b"event":%b' % (start, encode(event)), members, ("conn", "host", "server")
     )
@@ -353,7 +381,10 @@ def host(event: str, name: str, **members: Json) -> bytes:
 
 
 def log(event: str, **members: Json) -> bytes:
-    """The journal's own life: `opened`, `rotated` (names the segment before), `recovered`, `gap`."""
+    """The journal's own life: `opened`, `rotated` (names the segment before), `recovered`, `gap`.
+
+    Also `unwatched`, what detectors have left out.
+    """
     return _members(b'"type":"log","event":%b' % encode(event), members, ())
 
 

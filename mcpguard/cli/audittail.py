@@ -29,7 +29,7 @@ def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> Non
     """
     with errors_told():
         directory = directory or paths.audit_dir()
-        painter = Painter(colour=_colour_wanted(), arguments=ArgumentReader(directory).arguments)
+        painter = Painter(colour=colour_wanted(), arguments=ArgumentReader(directory).arguments)
         show = harmless if as_json else painter.line
         found, path, offset = journalfiles.last(directory, count)
         for line in found:
@@ -39,7 +39,7 @@ def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> Non
                 _say(show(line))
 
 
-def _colour_wanted() -> bool:
+def colour_wanted() -> bool:
     """NO_COLOR, then CLICOLOR_FORCE or FORCE_COLOR, then whether a terminal reads us."""
     if os.environ.get("NO_COLOR"):
         return False

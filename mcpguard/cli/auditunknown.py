@@ -20,9 +20,9 @@ from mcpguard.audit.unsettled import Unsettled
 from mcpguard.cli import client
 from mcpguard.cli.audit import errors_told
 from mcpguard.cli.main import DRIFT
-from mcpguard.cli.past import span, unix
+from mcpguard.cli.past import span
 from mcpguard.cli.progress import progress
-from mcpguard.cli.recordwords import Painter
+from mcpguard.cli.recordwords import Painter, unix
 from mcpguard.errors import JournalError
 from mcpguard.system import journalfiles, paths
 

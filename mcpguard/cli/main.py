@@ -32,6 +32,8 @@ VERBS: Final = {
     "approve": "let a call through that waits",
     "deny": "refuse a call that waits",
     "console": "watch calls and answer those that wait, on one screen",
+    "findings": "what looked unusual, and what to do about it",
+    "quarantine": "keep a server or a host away until you let it back",
     "presence": "how you show that you are there",
     "audit": "read and verify the audit log",
     "key": "signing keys of yours",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import msgspec
 
 from mcpguard.audit.record import Record, parse_line
 from mcpguard.cli.progress import progress
+from mcpguard.cli.recordwords import unix
 from mcpguard.errors import JournalError
 from mcpguard.model import Grade, Json, JsonObject, Side, Verdict
 from mcpguard.policy.replay import CALL, Past
@@ -151,11 +151,3 @@ def _instance(record: Record) -> str:
     if "instance" in host:
         return f"{record.boot} {host.get('pid')} {host['instance']}"
     return f"{record.boot} {record.body.get('conn')}"
-
-
-def unix(text: str) -> float:
-    """The Unix time of a record; 0.0 if it has none that can be read."""
-    try:
-        return dt.datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0

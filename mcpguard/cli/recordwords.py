@@ -28,6 +28,9 @@ COLOURS: Final = {
     "drop": "yellow",
     "finding": "yellow",
     "trust": "cyan",
+    "medium": "yellow",
+    "high": "red",
+    "critical": "red",
 }
 _OWN_MEMBERS: Final = {"type", "event", "conn", "host", "server"}
 _ARGUMENT_CHARS: Final = 200
@@ -83,6 +86,8 @@ def what(body: JsonObject) -> str:
     if "method" in body:
         answer = "< " if kind == "outcome" else ""
         return f"{answer}{text(body['method'])} {text(body.get('tool', body.get('target')))}".rstrip()
+    if kind == "finding" and "severity" in body:
+        return f"finding {text(body.get('kind'))}"
     if kind == "finding":
         return f"finding {text(body.get('kind'))} {text(body.get('name'))}".rstrip()
     if kind == "trust":
@@ -101,12 +106,21 @@ def told(body: JsonObject) -> tuple[str, str]:
             return text(body.get("status")), f"{latency}  {text(body.get('size'))} bytes"
         case "drop":
             return "drop", f"{text(body.get('reason'))}  {text(body.get('bytes'))} bytes"
+        case "finding" if "severity" in body:
+            return text(body["severity"]), f"{text(body.get('fault'))}{_done(body)}"
         case "finding":
             return "finding", f"{text(body.get('fault'))}{_digests(body)}"
         case "trust":
             return "trust", _trusted(body)
         case _:
             return "", _others(body)
+
+
+def _done(body: JsonObject) -> str:
+    """How often it was so, and what policy made of it."""
+    times = f"  {text(body['count'])} times" if body.get("count", 1) != 1 else ""
+    action = text(body.get("action"))
+    return f"{times}  -> {action}" if action not in ("", "record") else times
 
 
 def _digests(body: JsonObject) -> str:
@@ -146,6 +160,14 @@ def text(value: Json, absent: str = "") -> str:
 
 def _milliseconds(latency_us: Json) -> str:
     return f"{latency_us / 1000:.3f} ms" if isinstance(latency_us, int) else "?"
+
+
+def unix(time: str) -> float:
+    """The time of a record in seconds since 1970; 0.0 if it is none."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0
 
 
 def local(time: str) -> str:

@@ -29,6 +29,7 @@ from mcpguard.daemon.revival import Restarts, covered
 from mcpguard.daemon.session import Session, Upstream
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.upstream import connect
+from mcpguard.daemon.vigilance import Vigilance
 from mcpguard.errors import GuardError, PeerError, TrustError, UpstreamError
 from mcpguard.gate.gate import Gate
 from mcpguard.identity.naming import server_name
@@ -119,9 +120,10 @@ class Admission:
         policies: The policy in force.
         company: What sessions have in common.
         audience: Whom the daemon serves.
+        vigilance: Who is kept away, and who writes down callers that are refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 (what a connection is admitted by)
         self,
         recorder: Recorder,
         spawner: Spawner,
@@ -131,7 +133,9 @@ class Admission:
         policies: Policies,
         company: Company,
         audience: Audience,
+        vigilance: Vigilance,
     ) -> None:
+        self._vigilance = vigilance
         self._audience = audience
         self._policies = policies
         self._company = company
@@ -158,11 +162,13 @@ class Admission:
             JournalError: The beginning of the session cannot be recorded.
         """
         began = time.monotonic()
-        hello = await lifeline.hello()
-        redact.current().learn(of_environment(hello.env))
-        check_stdio(lifeline.descriptors, own)
-        stdin, stdout, _ = lifeline.descriptors
-        host = await self._callers.attest(peer, stdin, stdout, self._policies.rules.on_update)
+        with self._vigilance.refused.noting(peer):
+            hello = await lifeline.hello()
+            redact.current().learn(of_environment(hello.env))
+            check_stdio(lifeline.descriptors, own)
+            stdin, stdout, _ = lifeline.descriptors
+            host = await self._callers.attest(peer, stdin, stdout, self._policies.rules.on_update)
+        self._vigilance.quarantine.met(host)
         try:
             self._tell(lifeline, host)
             admitted = await self._admit(lifeline, hello, host, ident)
@@ -246,6 +252,7 @@ class Admission:
                 redact.current().learn(of_environment(hello.env, given))
             start = record.prefix(ident, host.evidence(), name)
             self._audience.require_registered(hello, registered=found is not None)
+            self._vigilance.quarantine.require(name, host)
             _require_leave(hello, name, found, rules)
             found = self._defined(found, rules)
         except GuardError as error:
@@ -288,6 +295,7 @@ class Admission:
         hello = ticket.hello
         command = () if hello.kind == "name" else tuple(os.fsdecode(word) for word in hello.argv)
         found = self._registry.find(ticket.name, command)
+        self._vigilance.quarantine.require(ticket.name, host)
         _require_leave(hello, ticket.name, found, self._policies.rules)
         if (found is None) is not (ticket.registered is None):
             raise TrustError("its manifest has come or gone since", hint="restart it from the host")

@@ -51,6 +51,7 @@ from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.daemon.trustdesk import TrustDesk
+from mcpguard.daemon.vigilance import Vigilance
 from mcpguard.errors import DaemonError, GoneError, GuardError
 from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
@@ -138,6 +139,10 @@ class Daemon:
         self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
         approvals.add(self._desktop)
+        self._vigilance = vigilance = Vigilance(
+            self._recorder, self._policies, self._sessions, self._instances, self._desktop, approvals,
+            lambda session: self._renew(session, session.standing),
+        )  # fmt: skip
         self._admission = Admission(
             self._recorder,
             self._spawner,
@@ -147,6 +152,7 @@ class Daemon:
             self._policies,
             Company(book, self._instances, approvals.changed, keeping.keep),
             audience,
+            vigilance,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
         self._judged = self._noted = asyncio.get_running_loop().time()
@@ -166,6 +172,7 @@ class Daemon:
                 **folders.reading(),
                 **desk.reading(),
                 **approvals.reading(),
+                **vigilance.quarantine.reading(),
             },
             changing={
                 "policy-apply": self._apply,
@@ -173,7 +180,12 @@ class Daemon:
                 **desk.changing(),
                 **folders.changing(self._recorder, self._refold),
             },
-            approving={**approvals.approving(), **presence.changing(), **keeping.erasing()},
+            approving={
+                **approvals.approving(),
+                **presence.changing(),
+                **keeping.erasing(),
+                **vigilance.quarantine.approving(),
+            },
             askers=self._askers,
             hosts=self._enrolled,
             keepers=_keepers(),
@@ -188,6 +200,7 @@ class Daemon:
         if self._service.managed or self._audience.everybody:
             loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._desk.note_trust("start")
+        self._vigilance.start()
         self._approvals.abandoned(self._instances.open_tickets)
         await self._spawner.start()
         self._launcher.start()
@@ -220,6 +233,7 @@ class Daemon:
             await self._spawner.close()
             await self._launcher.close()
             admin.close()
+            await self._vigilance.close()
             await self._recorder.close()
             self._keeping.close()
 
@@ -238,13 +252,15 @@ class Daemon:
 
     async def _serve_shim(self, lifeline: Lifeline, sock: socket.socket, settled: Callable[[], None]) -> None:
         try:
-            lifeline.peer = peer = attest(sock)
+            with self._vigilance.refused.noting():
+                lifeline.peer = peer = attest(sock)
         except GuardError as error:
             lifeline.refuse(admission.REFUSED, error)
             lifeline.close()
             return
         try:
-            self._audience.require_caller(peer)
+            with self._vigilance.refused.noting(peer):
+                self._audience.require_caller(peer)
             self._check_room(peer.facts.uid)
             ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
             admitted = await self._admission.admit(lifeline, peer, ident=ident, own=self._own)
@@ -276,6 +292,8 @@ class Daemon:
         self._served += 1
         if self._stopping.is_set():
             session.end("the daemon ends", now=True)
+        elif why := self._vigilance.quarantine.refusal(session):  # imposed while the server was started
+            session.cut(why)
         try:
             await admission.serve(admitted, self._recorder, self._instances)
         finally:
@@ -309,12 +327,12 @@ class Daemon:
     def _enrolled(self) -> dict[int, Below]:
         """Processes below which nobody may change anything: enrolled hosts that are connected and alive."""
         hosts = [session.host for session in self._sessions.values() if session.host.recognition.name]
-        return self._below(hosts, "a program that an enrolled host has started")
+        return self._vigilance.former() | self._below(hosts, "a program that an enrolled host has started")
 
     def _askers(self) -> dict[int, Below]:
         """Processes below which nobody may approve: every host that is connected, enrolled or not."""
         hosts = [session.host for session in self._sessions.values()]
-        return self._below(hosts, "a program that a connected host has started")
+        return self._vigilance.former() | self._below(hosts, "a program that a connected host has started")
 
     def _below(self, hosts: list[Attested], words: str) -> dict[int, Below]:
         return {
@@ -347,6 +365,7 @@ class Daemon:
             "descriptors": open_descriptors(),
             "served": self._served,
             "calls": totals,
+            **self._vigilance.status(),
             "connections": sessions,
         }
 
@@ -433,6 +452,7 @@ class Daemon:
         self._looked = now if look else self._looked
         self._instances.tick()
         self._approvals.tick()
+        self._vigilance.tick()
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:
@@ -441,6 +461,7 @@ class Daemon:
         if now - self._noted > _NOTE_SECONDS:
             self._noted = now
             self._desk.note_trust("still")
+            self._vigilance.quarantine.note()
         if self._idle and not self._tasks and now - self._busy_until > self._idle:
             _log.info("nothing to do for %.0f seconds", self._idle)
             self._stopping.set()

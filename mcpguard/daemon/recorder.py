@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from mcpguard import limits
+from mcpguard.daemon.fresh import Fresh
 from mcpguard.daemon.recent import Recent
 from mcpguard.errors import JournalError
 from mcpguard.system.journal import Journal
@@ -29,12 +31,16 @@ class Recorder:
 
     Attributes:
         recent: The newest records.
+        fresh: Records that detectors have not seen.
+        noticed: Told, soon after, that there are some.
         failure: Why nothing can be recorded now; empty if something can.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.recent = Recent()
+        self.fresh = Fresh()
+        self.noticed: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._signing: asyncio.TimerHandle | None = None
         self._syncing: asyncio.Future[None] | None = None
@@ -45,6 +51,11 @@ class Recorder:
     def key(self) -> bytes:
         """Key of argument digests."""
         return self._journal.key
+
+    @property
+    def journal(self) -> Journal:
+        """What is written to."""
+        return self._journal
 
     def append(self, bodies: list[bytes], *, durable: bool = False) -> None:
         """Write records now; with `durable`, to stable storage.
@@ -60,13 +71,13 @@ class Recorder:
             self._fail(_sentence(error))
             raise JournalError(self.failure) from error
         self.failure = ""
-        self.recent.add(bodies)
+        self.fresh.add(self.recent.add(bodies), bodies, self._journal.last)
         self._schedule()
 
     def later(self, bodies: list[bytes]) -> None:
         """Keep records for the next write."""
         self._journal.append_later(bodies)
-        self.recent.add(bodies)
+        self.fresh.add(self.recent.add(bodies), bodies)
         self._schedule()
 
     def _fail(self, sentence: str) -> None:
@@ -92,6 +103,7 @@ class Recorder:
             self._schedule(_RETRY_SECONDS)
         else:
             self.failure = ""
+        self._tell()
         if self._syncing is None and self._journal.dirty:
             self._sync()
         elif self._journal.dirty:
@@ -101,6 +113,11 @@ class Recorder:
         """Sync outside the loop."""
         self._syncing = self._loop.run_in_executor(None, partial(self._journal.sync, checkpoint=checkpoint))
         self._syncing.add_done_callback(self._synced)
+
+    def _tell(self) -> None:
+        if self.noticed is not None and self.fresh:
+            self.fresh.anchor(self._journal.last)
+            self.noticed()
 
     def _synced(self, future: asyncio.Future[None]) -> None:
         self._syncing = None

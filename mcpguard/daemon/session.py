@@ -162,6 +162,7 @@ class Session:
         self._line_began = 0.0
         self._kept = 0
         self.host_ended = False
+        self._verdict = ""
         self._inlets: dict[Side, Inlet] = {}
         self._outlets: dict[Side, Outlet] = {}
 
@@ -214,6 +215,11 @@ class Session:
         if not self._over.is_set():
             self._reason = reason
             self._over.set()
+
+    def cut(self, reason: str) -> None:
+        """End the connection and read nothing more; every request without an answer gets one that says why."""
+        self._verdict = reason
+        self._shut(reason)
 
     @property
     def pid(self) -> int:
@@ -451,7 +457,7 @@ class Session:
             await self._drain()
         if not self._server_ended.is_set():
             self._inlets[Side.SERVER].close()
-            self._feed(StreamEnded(Side.SERVER, time.monotonic_ns()))
+            self._feed(StreamEnded(Side.SERVER, time.monotonic_ns(), self._verdict))
         await self._outlets[Side.HOST].emptied(self._patience)
 
     def _close(self) -> None:

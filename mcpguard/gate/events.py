@@ -22,10 +22,11 @@ class BytesReceived(msgspec.Struct, frozen=True, gc=False):
 
 
 class StreamEnded(msgspec.Struct, frozen=True):
-    """One side sent its end of file, or is gone."""
+    """One side sent its end of file, or is gone. `reason`: why mcpguard has ended it, for who waits for an answer."""
 
     side: Side
     now: int
+    reason: str = ""
 
 
 class PolicyChanged(msgspec.Struct, frozen=True):

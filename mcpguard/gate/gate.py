@@ -91,7 +91,7 @@ class Gate:
             case BytesReceived():
                 self._bytes(event.side, event.data, out)
             case StreamEnded():
-                self._ended(event.side)
+                self._ended(event.side, event.reason)
             case PolicyChanged():
                 self._state.manners = event.manners
                 self._changed(lambda ledger: ledger.change(event.snapshot))
@@ -155,7 +155,7 @@ class Gate:
             if out.closing:
                 break
 
-    def _ended(self, side: Side) -> None:
+    def _ended(self, side: Side, reason: str) -> None:
         state = self._state
         if partial := self._buffers[side].partial:
             state.drop(side, "the stream ended inside a line", partial)
@@ -163,13 +163,13 @@ class Gate:
         for held in state.waiting.drain():
             asking.forget(state, held)
             if side is Side.SERVER and held.side is Side.HOST:
-                state.out.to_host.append(refusals.gone(held.call.ident))
+                state.out.to_host.append(refusals.gone(held.call.ident, reason))
             elif side is Side.SERVER and held.answers is not None:
-                state.out.to_host.append(refusals.gone(held.answers.ident))
+                state.out.to_host.append(refusals.gone(held.answers.ident, reason))
         if side is Side.SERVER:
             for call in state.calls.drain():
                 if not call.replay:
-                    state.out.to_host.append(refusals.gone(call.ident))
+                    state.out.to_host.append(refusals.gone(call.ident, reason))
                 state.out.later.append(state.ledger.settled(call, b"lost", state.now, 0))
 
     def _settled(self, event: TicketSettled) -> None:

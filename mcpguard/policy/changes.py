@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from mcpguard.model import Action
 from mcpguard.policy.rules import Labelled, Rule, RuleSet
 from mcpguard.policy.words import (
     approving_words,
@@ -64,6 +65,11 @@ def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
         lines.append(f"approvals: {approving_words(old)} -> {approving_words(new)}")
     if old.restarting != new.restarting:
         lines.append(f"restart: {restarting_words(old)} -> {restarting_words(new)}")
+    lines += [
+        f"findings: {kind}: {_action(old, kind)} -> {_action(new, kind)}"
+        for kind in sorted(old.findings.keys() | new.findings.keys())
+        if _action(old, kind) != _action(new, kind)
+    ]
     roles = sorted(old.roles.keys() | new.roles.keys())
     lines += [
         f"role {name}: {_members(old, name)} -> {_members(new, name)}"
@@ -71,6 +77,10 @@ def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
         if old.roles.get(name) != new.roles.get(name)
     ]
     return lines + _labels(old, new)
+
+
+def _action(ruleset: RuleSet, kind: str) -> str:
+    return ruleset.findings.get(kind, Action.RECORD).name.lower()
 
 
 def _labels(old: RuleSet, new: RuleSet) -> list[str]:

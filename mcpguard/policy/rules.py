@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from mcpguard.model import Grade, JsonObject, Mode, Verdict
+from mcpguard.model import Action, Grade, JsonObject, Mode, Verdict
 from mcpguard.policy.match import Pattern
 
 GATED_METHODS: Final = frozenset(
@@ -299,6 +299,7 @@ class RuleSet(msgspec.Struct, frozen=True):
         final: Keys at the top of a system policy that a user's policy may not set otherwise; `rule` among them
             means that rules of a user only narrow.
         given: Keys at the top that the file sets, and on which line.
+        findings: What follows from findings, by kind (`model.FINDING_KINDS`); those not named are recorded.
         engine: `TOML`, or `CEDAR`: then the rules are Cedar policies (`cedartext`).
     """
 
@@ -320,3 +321,4 @@ class RuleSet(msgspec.Struct, frozen=True):
     final: tuple[str, ...] = ()
     given: dict[str, int] = {}
     engine: str = TOML
+    findings: dict[str, Action] = {}

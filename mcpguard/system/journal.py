@@ -78,6 +78,8 @@ class Journal:
     Attributes:
         key: Key of argument digests, 32 bytes; `audit.record.digest` takes it.
         directory: Where the log is.
+        gaps: How many records were lost, as far as `gap` records say so.
+        recovered: Bodies of the records that say what was torn when the log was opened.
     """
 
     def __init__(
@@ -105,6 +107,8 @@ class Journal:
         self._later: deque[bytes] = deque()
         self._later_bytes = 0
         self._lost = 0
+        self.gaps = 0
+        self.recovered = end.recovered
         self._torn = False  # a failed write could not be taken back yet
         self._dead = ""  # why nothing is accepted any more
         self._written = 0
@@ -211,6 +215,11 @@ class Journal:
             JournalError: It cannot be written, and is still kept.
         """
         self.append(())
+
+    @property
+    def last(self) -> int:
+        """Position of the last record that was written."""
+        return self._chain.seq
 
     @property
     def dirty(self) -> int:
@@ -323,11 +332,11 @@ class Journal:
                 if size >= chunk:
                     break
             self._write([*self._gap(), *piece])
-            self._lost = 0
+            self.gaps, self._lost = self.gaps + self._lost, 0
             self._forget(len(piece))
         kept = len(self._later)
         self._write([*self._gap(), *self._later, *bodies])
-        self._lost = 0
+        self.gaps, self._lost = self.gaps + self._lost, 0
         self._forget(kept)
 
     def _forget(self, count: int) -> None:

@@ -88,6 +88,16 @@ def memory_dir() -> Path:
     return state_dir() / "memory"
 
 
+def quarantine_dir() -> Path:
+    """What is in quarantine."""
+    return state_dir() / "quarantine"
+
+
+def baseline_dir() -> Path:
+    """What detectors have learned."""
+    return state_dir() / "baseline"
+
+
 def presence_dir() -> Path:
     """The ways in which people show presence."""
     return state_dir() / "presence"
