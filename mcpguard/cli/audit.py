@@ -13,7 +13,14 @@ from mcpguard.audit.record import visible
 from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import JournalError
 
-_VERBS: Final = {"tail": "audittail", "verify": "auditverify"}
+_VERBS: Final = {
+    "query": "auditquery",
+    "report": "auditreport",
+    "show": "auditshow",
+    "stats": "auditstats",
+    "tail": "audittail",
+    "verify": "auditverify",
+}
 
 
 @click.group(cls=Verbs, table=_VERBS)

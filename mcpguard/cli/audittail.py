@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from mcpguard.audit.record import harmless
 from mcpguard.cli.audit import errors_told
-from mcpguard.cli.recordwords import Painter
+from mcpguard.cli.recordwords import Painter, colour_wanted
 from mcpguard.system import journalfiles, paths
 
 
@@ -26,7 +24,7 @@ def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> Non
 
     DIRECTORY is a log elsewhere, such as a copy.
     """
-    show = harmless if as_json else Painter(colour=_colour_wanted()).line
+    show = harmless if as_json else Painter(colour=colour_wanted()).line
     with errors_told():
         directory = directory or paths.audit_dir()
         found, path, offset = journalfiles.last(directory, count)
@@ -35,15 +33,6 @@ def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> Non
         if follow:
             for line in journalfiles.follow(directory, path, offset):
                 _say(show(line))
-
-
-def _colour_wanted() -> bool:
-    """NO_COLOR, then CLICOLOR_FORCE or FORCE_COLOR, then whether a terminal reads us."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if any(os.environ.get(name) not in (None, "", "0") for name in ("CLICOLOR_FORCE", "FORCE_COLOR")):
-        return True
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _say(line: str) -> None:

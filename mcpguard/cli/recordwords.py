@@ -5,13 +5,15 @@ Rule: nothing in a record is obeyed; what cannot be seen appears as escapes (`mo
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import datetime
 from typing import Final
 
 import click
 import msgspec
 
-from mcpguard.audit.record import harmless, parse_line, visible
+from mcpguard.audit.record import Record, harmless, parse_line, visible
 from mcpguard.errors import JournalError
 from mcpguard.model import Json, JsonObject
 
@@ -50,6 +52,24 @@ class Painter:
         colour = COLOURS.get(word) if self._colour else None
         decision = click.style(f"{word:<10}", fg=colour) if colour else f"{word:<10}"
         return f"{local(record.time)}  {conn:<6}  {server:<14}  {what(record.body):<32}  {decision}  {rest}".rstrip()
+
+    def answered(self, line: bytes, outcome: Record | None) -> str:
+        """The record of a call with how it ended, in one line."""
+        shown = self.line(line)
+        if outcome is None:
+            return shown
+        word, rest = told(outcome.body)
+        colour = COLOURS.get(word) if self._colour else None
+        return f"{shown}  -> {click.style(word, fg=colour) if colour else word}  {rest}"
+
+
+def colour_wanted() -> bool:
+    """NO_COLOR, then CLICOLOR_FORCE or FORCE_COLOR, then whether a terminal reads us."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name) not in (None, "", "0") for name in ("CLICOLOR_FORCE", "FORCE_COLOR")):
+        return True
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def what(body: JsonObject) -> str:
