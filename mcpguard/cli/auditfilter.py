@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -119,11 +119,19 @@ _OPTIONS: Final = (
 )  # fmt: skip
 
 
+def unfiltered(command: _F) -> _F:
+    """Give a command only the log and whether the index is used, as one `asked`."""
+    return _given(command, _OPTIONS[-2:])
+
+
 def filtered(command: _F) -> _F:
     """Give a command the options, as one `asked`."""
+    return _given(command, _OPTIONS)
 
+
+def _given(command: _F, options: Sequence[Callable[[Any], Any]]) -> _F:
     def wrapper(*, directory: Path | None, no_index: bool, **more: Any) -> Any:
-        wanted = Filter(**{name: more.pop(name) for name in Filter.__struct_fields__})
+        wanted = Filter(**{name: more.pop(name) for name in Filter.__struct_fields__ if name in more})
         if wanted.since and wanted.until and wanted.since >= wanted.until:
             raise click.UsageError("--since is not before --until, so there is nothing between them")
         return command(asked=Asked(directory, wanted, not no_index), **more)
@@ -132,7 +140,7 @@ def filtered(command: _F) -> _F:
     if hasattr(command, "__click_params__"):
         wrapper.__click_params__ = command.__click_params__  # type: ignore[attr-defined]
     decorated: Any = wrapper
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         decorated = option(decorated)
     made: _F = decorated
     return made

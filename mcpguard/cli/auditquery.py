@@ -38,7 +38,7 @@ def query(asked: Asked, count: int | None, reverse: bool, as_json: bool) -> None
             else:
                 click.echo(painter.answered(hit.line, outcome.record if outcome else None), color=True)
             shown += 1
-        reading.finish(shown)
+        reading.finish(shown, asked_for=count != 0)
 
 
 def _ordered(reading: Reading, count: int | None, *, reverse: bool, fold: bool) -> Iterable[Hit]:

@@ -53,6 +53,7 @@ class Reading:
         directory: The log.
         matcher: What is wanted.
         lines: The lines of the log by place.
+        told: What `finish` has said of lines and segments that could not be read.
     """
 
     def __init__(self, asked: Asked) -> None:
@@ -60,6 +61,7 @@ class Reading:
         self.matcher = Matcher(asked.wanted)
         self.lines = Lines(self.directory)
         self._home = paths.index_dir() if asked.indexed else None
+        self.told: list[str] = []
         self._memory: Index | None = None
         self._mended: set[int] = set()
         self._gone: set[int] = set()
@@ -140,6 +142,19 @@ class Reading:
                     return
                 after, page = found.places[-1], -1
 
+    def at(self, question: Callable[[Index], Found]) -> Iterator[Hit]:
+        """The records at places that the index names, all of them wanted.
+
+        Raises:
+            JournalError: There is no log, or it cannot be read.
+        """
+        stale = -1
+        while True:
+            hits = list(self._hits(self.ask(question, stale=stale)))
+            if not hits or isinstance(hits[-1], Hit):
+                return iter([hit for hit in hits if isinstance(hit, Hit)])
+            stale = segment_of(hits[-1])
+
     def _hits(self, found: Found) -> Iterator[Hit | int]:
         """Records at places; a place alone, and nothing after it, where the index is wrong about the log."""
         matcher = self.matcher
@@ -185,14 +200,15 @@ class Reading:
             return None
         return Hit(hit.other, line, record, found, hit.place)
 
-    def finish(self, count: int) -> None:
+    def finish(self, count: int, *, asked_for: bool = True) -> None:
         """Say on standard error what could not be read, and, if there was nothing, why that may be."""
-        for sentence in flaws_told(self._flaws, self.lines):
-            note(sentence)
+        self.told += flaws_told(self._flaws, self.lines)
         if self._gone:
             names = ", ".join(segment_name(number) for number in sorted(self._gone))
-            note(f"deleted while the log was read, and not shown: {names}")
-        if not count:
+            self.told.append(f"deleted while the log was read, and not shown: {names}")
+        for sentence in self.told:
+            note(sentence)
+        if not count and asked_for:
             note("no record matches" + self.ask(self._why))
 
     def known_types(self) -> None:

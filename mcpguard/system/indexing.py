@@ -183,6 +183,7 @@ class _Reading:
         self._pending = pending
         self._path, self._number = path, journalfiles.segment_number(path.name)
         self._rows: list[list[int]] = []
+        self._numbers: dict[tuple[str, ...], tuple[int, ...]] = {}
         self._at: dict[int, int] = {}  # place of a call -> its row in this batch
         self._met: list[tuple[int, int]] = []  # outcomes of calls of earlier batches
         self._last, self._digest, self._unreadable, self._bad = -1, 0, 0, 0
@@ -217,13 +218,18 @@ class _Reading:
             self._bad = self._bad if self._unreadable else place
             self._unreadable += 1
             return
-        name, kind = self._name, found.type
-        conn, side = name("conn", found.conn), _SIDES.get(found.side, 0)
-        other = self._paired(kind, (conn, side, found.ident), place) if found.ident > 0 else 0
+        words = (found.type, found.server, found.host, found.target, found.decision, found.conn)
+        numbers = self._numbers.get(words)
+        if numbers is None:
+            if len(self._numbers) >= _NAMES:
+                self._numbers.clear()
+            numbers = self._numbers[words] = tuple(map(self._name, COLUMNS, words))
+        kind, server, host, target, decision, conn = numbers
+        side = _SIDES.get(found.side, 0)
+        other = self._paired(found.type, (conn, side, found.ident), place) if found.ident > 0 else 0
         self._rows.append([
-            place, record.seq, self._digest, at, name("type", kind), name("server", found.server),
-            name("host", found.host), found.uid, name("target", found.target), name("decision", found.decision),
-            conn, side, found.ident, other,
+            place, record.seq, self._digest, at, kind, server, host, found.uid, target, decision, conn, side,
+            found.ident, other,
         ])  # fmt: skip
 
     def _paired(self, kind: str, key: _Key, place: int) -> int:
