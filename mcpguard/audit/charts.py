@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 def words(text: str, most: int = 0) -> str:
-    """Text of others for a page: everything in it visible, nothing in it markup; cut to `most` characters if given."""
+    """Text of others for a page: all of it visible, none of it markup; cut to `most` characters if given."""
     shown = model.visible(text)
     if most and len(shown) > most:
         shown = f"{shown[: most - 1]}…"

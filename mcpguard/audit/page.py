@@ -36,22 +36,27 @@ _STYLE: Final = """
 --s5:#7d8792}section{break-inside:avoid}rect{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 *{box-sizing:border-box}body{margin:0 auto;padding:28px 24px 48px;max-width:1080px;background:var(--back);
 color:var(--ink);font:15px/1.5 system-ui,sans-serif}h1{font-size:26px;margin:0}h2{font-size:18px;margin:36px 0 8px}
-p{margin:4px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(120px,1fr));
+p{margin:4px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(100px,1fr));
 gap:12px;margin:22px 0 0;padding:0}.tiles div{background:var(--card);border:1px solid var(--line);border-radius:8px;
-padding:10px 14px}.tiles dt{color:var(--soft);font-size:13px}.tiles dd{margin:0;font-size:24px;font-weight:600;
+padding:8px 12px}.tiles dt{color:var(--soft);font-size:13px;white-space:nowrap}
+.tiles dd{margin:0;font-size:18px;font-weight:600;white-space:nowrap;
 font-variant-numeric:tabular-nums}.chart{display:block;width:100%;height:auto}.grid{stroke:var(--line)}
 .axis,.name,.sum{fill:var(--soft);font:13px system-ui,sans-serif}.name{fill:var(--ink)}.calls{fill:var(--calls)}
 .denied{fill:var(--denied)}.seen{fill:var(--seen)}.asked{fill:var(--asked)}.s0{fill:var(--s0)}.s1{fill:var(--s1)}
 .s2{fill:var(--s2)}.s3{fill:var(--s3)}.s4{fill:var(--s4)}.s5{fill:var(--s5)}.legend{display:flex;flex-wrap:wrap;
 gap:4px 18px;margin:0 0 8px;padding:0;list-style:none;color:var(--soft);font-size:13px}.key{width:11px;height:11px;
-margin-right:6px}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}th,td{padding:5px 10px;
-border-bottom:1px solid var(--line);text-align:right;vertical-align:top;font-variant-numeric:tabular-nums}
+margin-right:6px}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}
+th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:right;vertical-align:top;
+font-variant-numeric:tabular-nums}.text :is(td,th):nth-child(-n+3){white-space:nowrap}
 th{color:var(--soft);font-weight:500}th:first-child,td:first-child,.text th,.text td{text-align:left;
-overflow-wrap:anywhere}.note{border-left:4px solid var(--denied);background:var(--card);padding:8px 14px;margin:16px 0 0}
+overflow-wrap:anywhere}.note{border-left:4px solid var(--denied);background:var(--card);
+padding:8px 14px;margin:16px 0 0}
 """
 _DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY: Final = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
 """The content security policy of the page."""
+_DIGESTS: Final = ("pinned", "seen")
+_DIGEST_CHARS: Final = 12
 _OWN: Final = ("type", "server", "kind", "name", "fault")
 
 
@@ -100,8 +105,10 @@ def page(statistics: Statistics, about: About, labels: Sequence[str], table: str
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
-        f"<title>mcpguard report, {words(about.span)}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="referrer" content="no-referrer">'
+        f"<title>mcpguard report, {words(about.span)}</title><style>{_STYLE}</style></head>"
+        f"<body>{body}</body></html>\n"
     )
 
 
@@ -190,16 +197,14 @@ def _findings(statistics: Statistics, about: About) -> str:
 def _finding(one: Finding, about: About) -> str:
     what = f"{_said(one.about.get('kind'))} {_said(one.about.get('name'))}"
     more = "  ".join(
-        f"{name} {_said(value)}" for name, value in one.about.items() if name not in _OWN and value
+        f"{name} {_said(value)[: _DIGEST_CHARS if name in _DIGESTS else None]}"
+        for name, value in one.about.items()
+        if name not in _OWN and value
     )
-    cells = (
-        about.times.get(one.time, one.time),
-        str(one.seq),
-        one.server,
-        what,
-        _said(one.about.get("fault")),
+    when, fault = about.times.get(one.time, one.time), _said(one.about.get("fault"))
+    return _line(
+        [words(when), str(one.seq), words(one.server, 40), words(what), words(fault), words(more, 300)]
     )
-    return "<tr>" + "".join(f"<td>{words(cell)}</td>" for cell in cells) + f"<td>{words(more, 300)}</td></tr>"
 
 
 def _said(value: Json) -> str:
@@ -211,8 +216,12 @@ def _said(value: Json) -> str:
 def _tables(statistics: Statistics) -> str:
     return "".join(
         _section(title, _table(word, statistics.ranked(table)))
-        for title, word, table in (("Hosts", "host", "host"), ("Servers", "server", "server"), ("Tools", "server and tool", "tool"))
-    )  # fmt: skip
+        for title, word, table in (
+            ("Hosts", "host", "host"),
+            ("Servers", "server", "server"),
+            ("Tools", "server and tool", "tool"),
+        )
+    )
 
 
 def _table(word: str, rows: Sequence[tuple[str, Tally]]) -> str:
@@ -241,8 +250,9 @@ def _line(cells: Iterable[str]) -> str:
 def _foot(about: About) -> str:
     return (
         f'</main><footer class="soft"><h2>About this page</h2><p>Made {words(about.made)} by mcpguard '
-        f"{words(about.version)} from the audit log at {words(about.log)}. It repeats what the log says; whether the "
-        "log is as it was written says: mcpguard audit verify.</p><p>A call is a tools/call. Denied: it did not pass. "
+        f"{words(about.version)} from the audit log at {words(about.log)}. It repeats what the log says; whether "
+        "the log is as it was written says: mcpguard audit verify.</p><p>A call is a tools/call. Denied: it did not "
+        "pass. "
         "Observed: it passed, and would not have, had policy not just watched. Asked: a person was asked. Errors: "
         "calls whose outcome is not ok. A host in parentheses is not enrolled: it is what its process calls itself. "
         f"Names beyond the first 5,000 are counted as {words(OTHERS)}. What cannot be seen in a name is written "
