@@ -236,15 +236,15 @@ class Reading:
             for one in patterns:
                 if not any(map(pattern((one,)), names)):
                     near = difflib.get_close_matches(one, names, n=1)
-                    hint = f"; did you mean {visible(near[0])}?" if near else ""
-                    return f": no {word} in this log is called {visible(one)}{hint}"
+                    hint = f"; did you mean {near[0]}?" if near else ""
+                    return f": no {word} in this log is called {one}{hint}"
         return ""
 
 
 def flaws_told(flaws: Flaws, lines: Lines) -> Iterator[str]:
     """What in the log is no record, in sentences."""
     if flaws.unreadable:
-        place = visible(str(lines.path(flaws.first)))
+        place = str(lines.path(flaws.first))
         with contextlib.suppress(JournalError):
             place += f":{lines.number(flaws.first)}"
         many = "1 line" if flaws.unreadable == 1 else f"{flaws.unreadable} lines"

@@ -155,7 +155,9 @@ def test_who_waits_gets_it(home, log):
         "print(one.lock >= 0, one.database.execute('SELECT name FROM names').fetchall())"
     )
     one = opened(home, log)
-    with subprocess.Popen([sys.executable, "-c", code, home, log], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, home, log], stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "waiting\n"
         close(one)
@@ -196,7 +198,9 @@ def test_a_process_that_is_killed_lets_go(home, log):
         "one.database.execute('BEGIN'); one.database.execute(\"INSERT INTO names VALUES (1, 1, 'half')\")\n"
         "print('in', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, home, log], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, home, log], stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "in\n"
         child.kill()
