@@ -46,7 +46,7 @@ def _ordered(reading: Reading, count: int | None, *, reverse: bool, fold: bool) 
     if count is None:
         return _folded(reading, reading.records(newest=reverse), fold=fold)
     hits = _folded(reading, reading.records(newest=True, most=count), fold=fold)
-    last = list(itertools.islice(hits, count))
+    last = list(itertools.islice(hits, max(count, 1)))[:count]  # none: the log is looked at all the same
     return last if reverse else reversed(last)
 
 

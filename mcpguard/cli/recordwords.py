@@ -75,6 +75,8 @@ def colour_wanted() -> bool:
 def what(body: JsonObject) -> str:
     """Method and what it is about, or what kind of record it is."""
     kind = text(body.get("type"))
+    if kind == "approval":
+        return f"approval {text(body.get('event'))} {text(body.get('target'))}".rstrip()
     if "method" in body:
         answer = "< " if kind == "outcome" else ""
         return f"{answer}{text(body['method'])} {text(body.get('tool', body.get('target')))}".rstrip()

@@ -230,30 +230,32 @@ def test_places_that_are_none_are_found_out(log, state):
 
 
 def test_a_log_that_is_written_and_rotated_meanwhile(state):
-    story = Story(state / "audit", END, segment_bytes=3000)
+    story = Story(state / "audit", END, segment_bytes=20_000)
     start = story.start("claude", "s", "c")
     story.call(start, "t")
-    stop, wrong = threading.Event(), []
+    asked = threading.Event()
 
     def write() -> None:
-        while not stop.is_set():
+        for number in range(1500):
             story.call(start, "t")
+            if number % 100 == 99:
+                asked.wait(SECONDS)
+                asked.clear()
 
     writer = threading.Thread(target=write)
     writer.start()
-    try:
-        before = 0
-        for _ in range(15):
-            seqs = [json.loads(line)["seq"] for line in lines("query", "--json")]
-            if seqs != list(range(1, len(seqs) + 1)) or len(seqs) < before:
-                wrong.append(seqs)
-            before = len(seqs)
-    finally:
-        stop.set()
-        writer.join()
-        story.close()
+    before, wrong = 0, []
+    while writer.is_alive():
+        seqs = [json.loads(line)["seq"] for line in lines("query", "--json")]
+        if seqs != list(range(1, len(seqs) + 1)) or len(seqs) < before:
+            wrong.append(seqs)
+        before = len(seqs)
+        asked.set()
+    writer.join()
+    story.close()
     assert wrong == []
     assert len(list((state / "audit").glob("audit-*"))) > 3
+    assert run("query", "--json").stdout_bytes.splitlines() == raw(state / "audit")
 
 
 def test_segments_deleted_meanwhile_are_said(log, monkeypatch):
