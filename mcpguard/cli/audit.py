@@ -25,7 +25,7 @@ _VERBS: Final = {
 
 @click.group(cls=Verbs, table=_VERBS)
 def audit() -> None:
-    """Read the audit log, and check that nobody changed it."""
+    """Read the audit log, search and count in it, and check that nobody changed it."""
 
 
 @contextlib.contextmanager

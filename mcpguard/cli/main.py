@@ -33,7 +33,7 @@ VERBS: Final = {
     "deny": "refuse a call that waits",
     "console": "watch calls and answer those that wait, on one screen",
     "presence": "how you show that you are there",
-    "audit": "read and verify the audit log",
+    "audit": "search, count, report and verify the audit log",
     "key": "signing keys of yours",
     "trust": "whose signatures count",
     "sign": "sign a manifest",

@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import struct
 import subprocess
-import zlib
 from pathlib import Path
 
 import pytest
@@ -34,32 +32,6 @@ def report(request, tmp_path_factory) -> Path:
     return file
 
 
-def colours(png: bytes) -> set[bytes]:
-    """Colours of every 97th pixel of the 8-bit picture that Chromium makes; rows are filtered by at most `Paeth`."""
-    wide, _, _, kind = struct.unpack(">IIBB", png[16:26])
-    size, at, data = (3, 4)[kind == 6], 8, b""
-    while at < len(png):
-        (length,) = struct.unpack(">I", png[at : at + 4])
-        if png[at + 4 : at + 8] == b"IDAT":
-            data += png[at + 8 : at + 8 + length]
-        at += 12 + length
-    raw, before, found = zlib.decompress(data), bytes(wide * size), set()
-    for row in range(0, len(raw), wide * size + 1):
-        line = bytearray(raw[row + 1 : row + 1 + wide * size])
-        for n in range(len(line)):
-            left, up, corner = (
-                (line[n - size] if n >= size else 0),
-                before[n],
-                (before[n - size] if n >= size else 0),
-            )
-            guess = left + up - corner
-            near = min((left, up, corner), key=lambda one: abs(guess - one))
-            line[n] = line[n] + (0, left, up, (left + up) // 2, near)[raw[row]] & 255
-        before = bytes(line)
-        found |= {before[n : n + 3] for n in range(0, len(before), 97 * size)}
-    return found
-
-
 def test_browser_has_nothing_to_complain_about_and_nothing_to_fetch(report):
     for dark in (False, True):
         seen: Seen = looked_at(report, *FACTS, dark=dark)
@@ -86,10 +58,13 @@ def test_the_page_is_the_same_without_scripts_and_wide_enough_for_a_phone(report
 
 
 def test_charts_are_to_be_seen(report):
-    found = colours(looked_at(report, width=400).picture)
-    assert {bytes.fromhex("c4421a"), bytes.fromhex("2f6fb2")} <= found, (
+    fills = "[...new Set([...document.querySelectorAll('svg.chart rect')].map(one => getComputedStyle(one).fill))]"
+    light, dark = (looked_at(report, fills, width=400, dark=dark) for dark in (False, True))
+    assert {"rgb(196, 66, 26)", "rgb(47, 111, 178)"} <= set(light.answers[0]), (
         "denied and other calls, in their colours"
     )
+    assert {"rgb(240, 123, 82)", "rgb(106, 169, 233)"} <= set(dark.answers[0])
+    assert light.picture != dark.picture
 
 
 @pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext (apt install poppler-utils)")
