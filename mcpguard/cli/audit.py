@@ -18,6 +18,10 @@ _VERBS: Final = {
     "erase": "auditerase",
     "key": "auditkey",
     "prune": "auditprune",
+    "query": "auditquery",
+    "report": "auditreport",
+    "show": "auditshow",
+    "stats": "auditstats",
     "tail": "audittail",
     "unknown": "auditunknown",
     "verify": "auditverify",
@@ -26,7 +30,7 @@ _VERBS: Final = {
 
 @click.group(cls=Verbs, table=_VERBS)
 def audit() -> None:
-    """Read the audit log, check that nobody changed it, and erase what people may want erased."""
+    """Read the audit log, search and count in it, check that nobody changed it, and erase arguments that it keeps."""
 
 
 @contextlib.contextmanager

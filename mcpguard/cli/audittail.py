@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from mcpguard.audit.record import harmless
 from mcpguard.cli.audit import errors_told
-from mcpguard.cli.recordwords import Painter
+from mcpguard.cli.recordwords import Painter, colour_wanted
 from mcpguard.system import journalfiles, paths
 from mcpguard.system.argumentkeys import ArgumentReader
 
@@ -37,15 +35,6 @@ def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> Non
         if follow:
             for line in journalfiles.follow(directory, path, offset):
                 _say(show(line))
-
-
-def colour_wanted() -> bool:
-    """NO_COLOR, then CLICOLOR_FORCE or FORCE_COLOR, then whether a terminal reads us."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if any(os.environ.get(name) not in (None, "", "0") for name in ("CLICOLOR_FORCE", "FORCE_COLOR")):
-        return True
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _say(line: str) -> None:

@@ -17,11 +17,10 @@ from mcpguard.audit.findings import SEVERITIES, Severity
 from mcpguard.audit.record import Record, harmless, parse_line, visible
 from mcpguard.audit.seen import DETECTED
 from mcpguard.cli.audit import errors_told
-from mcpguard.cli.audittail import colour_wanted
 from mcpguard.cli.main import DRIFT
 from mcpguard.cli.past import span
 from mcpguard.cli.progress import progress
-from mcpguard.cli.recordwords import local, text, unix
+from mcpguard.cli.recordwords import colour_wanted, local, text, unix
 from mcpguard.errors import JournalError
 from mcpguard.system import journalfiles, paths
 

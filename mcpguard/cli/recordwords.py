@@ -5,6 +5,8 @@ Rule: nothing in a record is obeyed; what cannot be seen appears as escapes (`mo
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -12,7 +14,7 @@ from typing import Final
 import click
 import msgspec
 
-from mcpguard.audit.record import harmless, parse_line, visible
+from mcpguard.audit.record import Record, harmless, parse_line, visible
 from mcpguard.errors import JournalError
 from mcpguard.model import Json, JsonObject
 
@@ -79,10 +81,30 @@ class Painter:
         ends = "…" if more > 0 or kept.get("cut") else ""
         return f"  with {shown[:_ARGUMENT_CHARS]}{ends}"
 
+    def answered(self, line: bytes, outcome: Record | None) -> str:
+        """The record of a call with how it ended, in one line."""
+        shown = self.line(line)
+        if outcome is None:
+            return shown
+        word, rest = told(outcome.body)
+        colour = COLOURS.get(word) if self._colour else None
+        return f"{shown}  -> {click.style(word, fg=colour) if colour else word}  {rest}"
+
+
+def colour_wanted() -> bool:
+    """NO_COLOR, then CLICOLOR_FORCE or FORCE_COLOR, then whether a terminal reads us."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name) not in (None, "", "0") for name in ("CLICOLOR_FORCE", "FORCE_COLOR")):
+        return True
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
 
 def what(body: JsonObject) -> str:
     """Method and what it is about, or what kind of record it is."""
     kind = text(body.get("type"))
+    if kind == "approval":
+        return f"approval {text(body.get('event'))} {text(body.get('target'))}".rstrip()
     if "method" in body:
         answer = "< " if kind == "outcome" else ""
         return f"{answer}{text(body['method'])} {text(body.get('tool', body.get('target')))}".rstrip()

@@ -48,6 +48,11 @@ def audit_dir() -> Path:
     return state_dir() / "audit"
 
 
+def index_dir() -> Path:
+    """Indexes of audit logs: made from them, and of no worth of their own."""
+    return state_dir() / "index"
+
+
 def policy_dir() -> Path:
     """The policy that was applied last, and the one before."""
     return state_dir() / "policy"
