@@ -363,3 +363,32 @@ YAML_CONFIG_DEPTH: Final = 200
 """Brackets of one in YAML that are open at a time, since time grows with their square."""
 CONFIG_DEPTH: Final = 64
 """Deepest nesting in which places are told; what is deeper is kept as it is."""
+
+# --- export ---------------------------------------------------------------------------------------------
+SINKS: Final = 16
+"""Sinks that the audit log flows to."""
+SINKS_BYTES: Final = 64 * KIB
+"""Largest `export.toml`."""
+BATCH_RECORDS: Final = 500
+"""Records that a sink is given at a time, and so the most that it gets twice after a crash of the exporter."""
+BATCH_BYTES: Final = 1 * MIB
+"""Likewise, bytes of their lines; one record more may be in it."""
+TRAIL: Final = 16
+"""Ends of earlier batches that are remembered of a sink: a log whose end was lost is taken up at one of them."""
+REPEAT_BYTES: Final = 8 * MIB
+"""After a broken stream, so much of what went through it last is sent again: what a kernel holds for a receiver at
+most (`tcp_rmem`, 6 MiB by default), and what the receiver may not have read."""
+REPEAT_SECONDS: Final = 60.0
+"""Likewise only what is younger than this: a receiver reads within it."""
+SINK_SECONDS: Final = 15.0
+"""Time for a connection, and for an answer, seconds."""
+SINK_BACK_OFF_SECONDS: Final = 60.0
+"""Longest time between two tries; the first comes after half a second."""
+ANSWER_BYTES: Final = 64 * KIB
+"""What is read of the answer of a sink, bytes."""
+EXPORTER_BACK_OFF_SECONDS: Final = 60.0
+"""Longest time after which an exporter that ended is started again."""
+SERIES: Final = 1024
+"""Label sets that one connection, and one answer to a scrape, counts apart; what is beyond is counted as `_other`."""
+HTTP_BYTES: Final = 8 * KIB
+"""Longest head of an HTTP request on admin.sock."""

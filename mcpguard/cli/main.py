@@ -25,6 +25,7 @@ VERBS: Final = {
     "run": "start an MCP server behind mcpguard (what hosts call)",
     "demo": "see it work: a real server, a real client, a dozen lines",
     "status": "daemon, connections, calls allowed and denied",
+    "metrics": "counters for Prometheus",
     "host": "trust agent hosts; put mcpguard before their servers",
     "server": "register, pin, verify and compare MCP servers",
     "policy": "check, apply, show and explain policy",

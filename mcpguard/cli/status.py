@@ -9,6 +9,7 @@ import msgspec
 
 from mcpguard.audit.record import visible
 from mcpguard.cli import client
+from mcpguard.cli.sinkwords import in_a_line
 from mcpguard.model import JsonObject
 
 
@@ -34,6 +35,7 @@ def _lines(reply: JsonObject) -> list[str]:
         f"servers  end with their session ({_means(reply['reaping'])}); not promised: {reply['reaping']['limits']}",
         f"open     {len(reply['connections'])} connections, {reply['served']} since the start",
     ]
+    lines += _export(reply.get("export", {}))
     lines += [_connection(connection) for connection in reply["connections"]]
     return lines + watched(reply)
 
@@ -50,6 +52,12 @@ def watched(reply: JsonObject) -> list[str]:
         why = f" ({visible(entry['reason'])})" if entry["reason"] else ""
         lines.append(f"{what} {visible(entry['subject'])} since {visible(entry['since'])}{why}")
     return lines
+
+
+def _export(export: JsonObject) -> list[str]:
+    """The sinks of the audit log; nothing if there are none."""
+    wrong = [f"export   {visible(export['error'])}"] if export.get("error") else []
+    return wrong + [f"export   {in_a_line(each)}" for each in export.get("sinks", [])]
 
 
 def _means(reaping: JsonObject) -> str:

@@ -34,6 +34,7 @@ from mcpguard.daemon.callers import Attested, Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
+from mcpguard.daemon.exporter import Exporter
 from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.keeping import Keeping
@@ -41,6 +42,7 @@ from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
+from mcpguard.daemon.metrics import Meter
 from mcpguard.daemon.notify import Desktop
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
@@ -75,6 +77,7 @@ from mcpguard.system.policystore import PolicyStore, SystemPolicy
 from mcpguard.system.privacy import keep_private
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
+from mcpguard.system.sinkfile import SinkFile
 from mcpguard.system.truststore import Seen, TrustStore
 
 _log = logging.getLogger("mcpguard")
@@ -121,6 +124,7 @@ class Daemon:
         self._idle = idle
         self._line_seconds = line_seconds
         self._spawner = Spawner()
+        self._exporter = Exporter(SinkFile(paths.export_dir()), paths.audit_dir())
         self._sessions: dict[str, Session] = {}
         enrolments = Enrolments(HostsFile(paths.hosts_dir()))
         trusted = TrustStore(paths.trust_dir())
@@ -158,6 +162,7 @@ class Daemon:
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
         self._counter = itertools.count(1)
+        self._meter = Meter()
         self._totals = {"allowed": 0, "denied": 0, "dropped": 0}
         self._served = 0
         self._stopping = asyncio.Event()
@@ -168,6 +173,7 @@ class Daemon:
         self._verbs = control.Verbs(
             reading={
                 "status": self._status,
+                "metrics": lambda _: self._metrics(),
                 "presence": presence.described,
                 **folders.reading(),
                 **desk.reading(),
@@ -190,6 +196,7 @@ class Daemon:
             hosts=self._enrolled,
             keepers=_keepers(),
             audience=audience,
+            metrics=self._metrics,
         )
 
     async def serve(self) -> None:
@@ -236,6 +243,7 @@ class Daemon:
             await self._vigilance.close()
             await self._recorder.close()
             self._keeping.close()
+            await self._exporter.close()
 
     def _launch(self, work: Coroutine[None, None, None], name: str) -> None:
         task = spawn_task(work, name=name)
@@ -298,6 +306,7 @@ class Daemon:
             await admission.serve(admitted, self._recorder, self._instances)
         finally:
             del self._sessions[session.ident]
+            self._meter.ended(*session.tally)
             for key in self._totals:
                 self._totals[key] += session.status()[key]
             self._busy_until = asyncio.get_running_loop().time()
@@ -349,7 +358,7 @@ class Daemon:
 
     # --- verbs of admin.sock -------------------------------------------------------------------------------
 
-    def _status(self, _request: Request) -> JsonObject:
+    def _status(self, _request: Request | None = None) -> JsonObject:
         sessions = [redact.current().value(each.status(), names=False) for each in self._sessions.values()]
         totals = {key: count + sum(s[key] for s in sessions) for key, count in self._totals.items()}
         return {
@@ -360,6 +369,7 @@ class Daemon:
             "paths": {"runtime": str(paths.runtime_dir()), "audit": str(paths.audit_dir())},
             "policy": _described(self._policies.applied),
             "audit": {"failure": self._recorder.failure},
+            "export": self._exporter.status(),
             "reaping": self._spawner.promise(),
             "memory": {"pss_bytes": pss(os.getpid())},
             "descriptors": open_descriptors(),
@@ -368,6 +378,16 @@ class Daemon:
             **self._vigilance.status(),
             "connections": sessions,
         }
+
+    def _metrics(self) -> JsonObject:
+        told = {
+            "mcpguard_audit_records_total": self._recorder.recent.count,
+            "mcpguard_audit_failures_total": self._recorder.failures,
+            "mcpguard_findings_total": self._recorder.findings,
+            "mcpguard_tickets_waiting": self._approvals.open_count,
+        }
+        tallies = [session.tally for session in self._sessions.values()]
+        return {"text": self._meter.text(tallies, self._status(), told)}
 
     def _apply(self, request: Request) -> JsonObject:
         before = self._policies.applied.digest if self._policies.applied else ""
@@ -453,6 +473,7 @@ class Daemon:
         self._instances.tick()
         self._approvals.tick()
         self._vigilance.tick()
+        self._exporter.tick(now)
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:

@@ -185,6 +185,11 @@ class Approvals:
         for channel in self._channels:
             channel.withdraw(ticket.ident)
 
+    @property
+    def open_count(self) -> int:
+        """Questions that wait."""
+        return len(self._open)
+
     # --- verbs ---------------------------------------------------------------------------------------------
 
     async def _pending(self, request: Request) -> JsonObject:

@@ -17,6 +17,7 @@ import msgspec
 from mcpguard import limits
 from mcpguard.approvals.book import ApprovalError
 from mcpguard.audit import redact
+from mcpguard.daemon import scrape
 from mcpguard.daemon.audience import Audience
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
 from mcpguard.model import JsonObject
@@ -61,6 +62,7 @@ class Verbs(msgspec.Struct, frozen=True):
         approving: Verbs that note who used them, and that what any of `askers` has started may not use either.
         askers: Like `hosts`, every host that is connected.
         audience: Who may ask.
+        metrics: Gives what is told to scrapers, as `text`.
     """
 
     reading: dict[str, Verb]
@@ -70,6 +72,7 @@ class Verbs(msgspec.Struct, frozen=True):
     approving: dict[str, Personal] = {}
     askers: Callable[[], Mapping[int, Below]] = dict
     audience: Audience = Audience()
+    metrics: Callable[[], JsonObject] = dict
 
 
 class PresenceWanted(GuardError):
@@ -116,15 +119,18 @@ async def _answered(
 
 async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     data = bytearray()
-    while b"\n" not in data:
+    while b"\n" not in data or (scrape.is_http(data) and not scrape.complete(data)):
         more = await loop.sock_recv(sock, 65536)
-        if not more or len(data) + len(more) > limits.CONTROL_BYTES:
+        most = limits.HTTP_BYTES if scrape.is_http(data) else limits.CONTROL_BYTES
+        if not more or len(data) + len(more) > most:
             raise ProtocolError("not a control request: it has no end")
         data += more
     return bytes(data.partition(b"\n")[0])
 
 
 async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
+    if scrape.is_http(line):
+        return scrape.response(line, lambda: verbs.metrics()["text"])
     try:
         request = control.parse_request(line)
         if request.verb not in verbs.reading:

@@ -24,6 +24,7 @@ from mcpguard.system.journal import Journal
 _log = logging.getLogger("mcpguard")
 _RETRY_SECONDS: Final = 0.25
 """How long to wait for a disk that cannot be written."""
+_FINDING = b'"type":"finding"'
 
 
 class Recorder:
@@ -34,6 +35,8 @@ class Recorder:
         fresh: Records that detectors have not seen.
         noticed: Told, soon after, that there are some.
         failure: Why nothing can be recorded now; empty if something can.
+        failures: How often something could not be written or synced.
+        findings: Records of findings so far.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -46,6 +49,8 @@ class Recorder:
         self._syncing: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self.failure = ""
+        self.failures = 0
+        self.findings = 0
 
     @property
     def key(self) -> bytes:
@@ -71,20 +76,28 @@ class Recorder:
             self._fail(_sentence(error))
             raise JournalError(self.failure) from error
         self.failure = ""
+        self._note(bodies)
         self.fresh.add(self.recent.add(bodies), bodies, self._journal.last)
         self._schedule()
 
     def later(self, bodies: list[bytes]) -> None:
         """Keep records for the next write."""
         self._journal.append_later(bodies)
+        self._note(bodies)
         self.fresh.add(self.recent.add(bodies), bodies)
         self._schedule()
+
+    def _note(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            if body.startswith(_FINDING):
+                self.findings += 1
 
     def _fail(self, sentence: str) -> None:
         """Remember why nothing can be recorded; the same reason is logged once."""
         if sentence != self.failure:
             _log.error("%s", sentence)
         self.failure = sentence
+        self.failures += 1
 
     def _schedule(self, seconds: float = limits.SYNC_SECONDS) -> None:
         if self._timer is None:

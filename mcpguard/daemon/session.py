@@ -52,6 +52,7 @@ from mcpguard.gate.events import (
 from mcpguard.gate.gate import Gate
 from mcpguard.gate.schemas import PinnedSchemas
 from mcpguard.gate.shared import Manners
+from mcpguard.gate.tally import Tally
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import JsonObject, Side
 from mcpguard.policy.decider import Decider
@@ -235,6 +236,11 @@ class Session:
         """Another policy holds from the next message on; `standing`: what it was compiled for."""
         self.standing = standing
         self._feed(PolicyChanged(snapshot, time.monotonic_ns(), manners))
+
+    @property
+    def tally(self) -> tuple[str, Tally, int]:
+        """Its server, what it has counted for metrics, and how many lines it has dropped."""
+        return self.server, self._gate.tally, self._gate.counts["dropped"]
 
     @property
     def waiting(self) -> int:

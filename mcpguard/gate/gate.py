@@ -39,6 +39,7 @@ from mcpguard.gate.pinning import Pinning
 from mcpguard.gate.server import ServerSide
 from mcpguard.gate.shared import Shared, alone
 from mcpguard.gate.state import State
+from mcpguard.gate.tally import Tally
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
 from mcpguard.policy.decider import Decider
@@ -110,6 +111,11 @@ class Gate:
             case _:
                 assert_never(event)
         return state.out.commands()
+
+    @property
+    def tally(self) -> Tally:
+        """What was counted for metrics since the connection began."""
+        return self._state.ledger.tally
 
     @property
     def counts(self) -> dict[str, int]:

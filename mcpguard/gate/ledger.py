@@ -11,6 +11,7 @@ from mcpguard.audit import record
 from mcpguard.gate.commands import Finding
 from mcpguard.gate.pending import Call
 from mcpguard.gate.pinning import TOOLS, Pinning
+from mcpguard.gate.tally import Tally
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Charge, Decision, Json, JsonObject, Side, Verdict
 from mcpguard.policy.circumstances import Circumstances
@@ -58,6 +59,7 @@ class Ledger:
         "observing",
         "pins",
         "snapshot",
+        "tally",
         "tools",
     )
 
@@ -74,6 +76,7 @@ class Ledger:
         self._tails: dict[tuple[Side, str, str, Verdict, str], tuple[bytes, bytes]] = {}
         self._judged: dict[tuple[str, str], Ruling] = {}
         self.tools: dict[str, Ruling] = {}
+        self.tally = Tally()
         self.pins = pins
         self.circumstances = circumstances or Circumstances()
         self.change(snapshot)
@@ -202,6 +205,7 @@ class Ledger:
 
         `kept`: the arguments themselves, sealed; empty where no rule wants them.
         """
+        self.tally.decided(tail)
         if arguments is None:
             return record.call(self._prefix, number, tail, None, 0)
         encoded = encode_raw(arguments)
@@ -213,7 +217,9 @@ class Ledger:
 
     def settled(self, call: Call, status: bytes, now: int, size: int) -> bytes:
         """The record of how a forwarded request ended; `size` of the answer in bytes."""
-        return record.outcome(self._prefix, call.number, call.tail, status, (now - call.began) // 1000, size)
+        took = now - call.began
+        self.tally.settled(status, took)
+        return record.outcome(self._prefix, call.number, call.tail, status, took // 1000, size)
 
     def found(self, finding: Finding) -> bytes:
         """The record of something that is not as it is pinned."""

@@ -14,7 +14,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the command line asks of the daemon.
 
     Attributes:
-        verb: `status`, `stop`, `policy-apply`, `hosts`, `host-trust`, `host-forget`, `trust`, `trust-put`,
+        verb: `status`, `metrics`, `stop`, `policy-apply`, `hosts`, `host-trust`, `host-forget`, `trust`, `trust-put`,
             `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
             `approve`, `deny`, `presence`,
             `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`,

@@ -103,6 +103,11 @@ def baseline_dir() -> Path:
     return state_dir() / "baseline"
 
 
+def export_dir() -> Path:
+    """Where the audit log flows to (`export.toml`), and how far each sink has it."""
+    return state_dir() / "export"
+
+
 def presence_dir() -> Path:
     """The ways in which people show presence."""
     return state_dir() / "presence"
