@@ -38,10 +38,12 @@ def serve(*, on_demand: bool = False, idle: float | None = None, system: bool = 
     """
     if system:
         paths.be_the_system()
-    from mcpguard.daemon import app  # asyncio and all
+    from mcpguard.daemon import process  # asyncio and all
 
     _log_to(on_demand)
-    app.main(idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0, everybody=system)
+    process.main(
+        idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0, everybody=system
+    )
 
 
 def _log_to(on_demand: bool) -> None:

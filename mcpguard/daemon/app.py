@@ -1,15 +1,12 @@
 """The daemon: wires the rooms together, serves until told to stop, and leaves nothing behind.
 
-Start is race-free: whoever holds the lock in the runtime directory is the daemon; the others see that it answers
-and leave. An on-demand daemon ends by itself after a time without connections.
+An on-demand daemon ends by itself after a time without connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import gc
 import itertools
 import logging
 import os
@@ -19,7 +16,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 
 import msgspec
 
@@ -59,22 +55,18 @@ from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
-from mcpguard.system.activation import handed_over
-from mcpguard.system.allocator import give_back, keep_freed_memory
+from mcpguard.system.allocator import give_back, quiet_collector
 from mcpguard.system.approver import Below
 from mcpguard.system.argumentkeys import ArgumentKeys
-from mcpguard.system.files import private_directory, public_directory
 from mcpguard.system.folderstore import FolderStore
 from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
-from mcpguard.system.journalfiles import latest
 from mcpguard.system.journalhome import boot_id
 from mcpguard.system.kernel import Kernel
 from mcpguard.system.memory import open_descriptors, pss
 from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest
-from mcpguard.system.policystore import PolicyStore, SystemPolicy
-from mcpguard.system.privacy import keep_private
+from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
 from mcpguard.system.sinkfile import SinkFile
@@ -83,13 +75,27 @@ from mcpguard.system.truststore import Seen, TrustStore
 _log = logging.getLogger("mcpguard")
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
-_LOCK_SECONDS = 10.0
 _JUDGE_SECONDS = 30.0
 """How often the manifests of running servers are judged again: they expire, and keys do."""
 _NOTE_SECONDS = 3600.0
 """How often what is trusted is written to the log, so that its newest segments always have it."""
-_COLLECT = (20_000, 20, 50)
-"""Thresholds of the cycle collector: messages are freed by reference counts, cycles are rare."""
+
+
+class Service(msgspec.Struct, frozen=True):
+    """What a service manager has to do with this daemon.
+
+    Attributes:
+        sockets: Those that it handed over, by name.
+        notify: Where it wants to hear how we are.
+    """
+
+    sockets: dict[str, socket.socket] = {}
+    notify: ServiceNotify = msgspec.field(default_factory=lambda: ServiceNotify({}))
+
+    @property
+    def managed(self) -> bool:
+        """Whether there is one."""
+        return bool(self.sockets) or self.notify.heard
 
 
 class Daemon:
@@ -413,7 +419,7 @@ class Daemon:
         for session in self._sessions.values():
             self._renew(session, session.standing)
         self._approvals.void("the policy was changed", policy=rules.digest)
-        _quiet_collector()
+        quiet_collector()
 
     def _in_a_line(self) -> str:
         """What a service manager shows of us."""
@@ -504,113 +510,3 @@ def _described(rules: RuleSet | None) -> JsonObject:
     if rules is None:
         return {"source": "built in", "mode": "observe", "rules": 0, "digest": ""}
     return {"source": rules.file, "mode": rules.mode.value, "rules": len(rules.rules), "digest": rules.digest}
-
-
-def take_lock(directory: Path, *, handed: bool = False) -> int:
-    """The lock that makes this process the daemon; it is held until the descriptor is closed.
-
-    It names us, so that a shim can tell whether who listens is who holds it. `handed`: the socket is a service
-    manager's, and that it can be connected to says nothing about another daemon.
-
-    Raises:
-        DaemonError: Another daemon serves already (its message is what to tell the user).
-    """
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if (not handed and _answers(directory / "run.sock")) or time.monotonic() > deadline:
-                os.close(fd)
-                raise DaemonError("a daemon runs already", hint="mcpguard status") from None
-            time.sleep(0.02)
-        else:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-            return fd
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(os.fspath(path))
-        except OSError:
-            return False
-        return True
-
-
-class Service(msgspec.Struct, frozen=True):
-    """What a service manager has to do with this daemon.
-
-    Attributes:
-        sockets: Those that it handed over, by name.
-        notify: Where it wants to hear how we are.
-    """
-
-    sockets: dict[str, socket.socket] = {}
-    notify: ServiceNotify = msgspec.field(default_factory=lambda: ServiceNotify({}))
-
-    @property
-    def managed(self) -> bool:
-        """Whether there is one."""
-        return bool(self.sockets) or self.notify.heard
-
-
-def main(*, idle: float = 0.0, everybody: bool = False) -> None:
-    """Run the daemon in the foreground until SIGTERM, SIGINT or `mcpguard daemon stop`.
-
-    `everybody`: serve every user of the machine.
-
-    Raises:
-        GuardError: It cannot start; the sentence says why.
-    """
-    os.umask(0o077)
-    os.chdir("/")
-    if not keep_private():
-        _log.warning("this system does not keep other programs of yours from looking into the daemon")
-    directory = (public_directory if everybody else private_directory)(paths.runtime_dir())
-    service = Service(handed_over(directory), ServiceNotify())
-    lock = take_lock(directory, handed=bool(service.sockets))
-    _raise_limits()
-    private_directory(paths.state_dir())
-    audience = Audience(everybody, private_directory(paths.server_home())) if everybody else Audience()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_main(idle, service, audience))
-    os.close(lock)
-
-
-async def _main(idle: float, service: Service, audience: Audience) -> None:
-    journal = Journal.open(paths.audit_dir())
-    last = latest(paths.audit_dir(), "trust")
-    remembered = Seen.from_record(last.body) if last else None
-    store = (SystemPolicy if audience.everybody else PolicyStore)(paths.policy_dir())
-    daemon = Daemon(journal, store, idle, remembered=remembered, service=service, audience=audience)
-    _quiet_collector()
-    keep_freed_memory()
-    await daemon.serve()
-
-
-def _raise_limits() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    _, core = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, core))
-
-
-def _quiet_collector() -> None:
-    """Keep the cycle collector from walking what lives as long as the daemon, which would stall calls."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT)
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """The loop of uvloop where it is installed; asyncio's own loop gives the same results, slower."""
-    if os.environ.get("MCPGUARD_LOOP") == "asyncio":
-        return None
-    try:
-        import uvloop  # noqa: PLC0415 (optional)
-    except ImportError:
-        return None
-    return uvloop.Loop
