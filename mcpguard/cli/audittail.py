@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from mcpguard.audit.record import harmless
 from mcpguard.cli.audit import errors_told
-from mcpguard.cli.recordwords import Painter
+from mcpguard.cli.recordwords import Painter, colour_wanted
 from mcpguard.system import journalfiles, paths
+from mcpguard.system.argumentkeys import ArgumentReader
 
 
 @click.command()
@@ -22,28 +21,20 @@ from mcpguard.system import journalfiles, paths
 @click.option("--json", "as_json", is_flag=True, help="Print the records as they are in the log: JSON lines.")
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> None:
-    """Show the last records of the log.
+    """Show the last records of the log, with the arguments that they keep.
 
     DIRECTORY is a log elsewhere, such as a copy.
     """
-    show = harmless if as_json else Painter(colour=_colour_wanted()).line
     with errors_told():
         directory = directory or paths.audit_dir()
+        painter = Painter(colour=colour_wanted(), arguments=ArgumentReader(directory).arguments)
+        show = harmless if as_json else painter.line
         found, path, offset = journalfiles.last(directory, count)
         for line in found:
             _say(show(line))
         if follow:
             for line in journalfiles.follow(directory, path, offset):
                 _say(show(line))
-
-
-def _colour_wanted() -> bool:
-    """NO_COLOR, then CLICOLOR_FORCE or FORCE_COLOR, then whether a terminal reads us."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if any(os.environ.get(name) not in (None, "", "0") for name in ("CLICOLOR_FORCE", "FORCE_COLOR")):
-        return True
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _say(line: str) -> None:

@@ -37,6 +37,20 @@ def _lines(reply: JsonObject) -> list[str]:
     ]
     lines += _export(reply.get("export", {}))
     lines += [_connection(connection) for connection in reply["connections"]]
+    return lines + watched(reply)
+
+
+def watched(reply: JsonObject) -> list[str]:
+    """What was found since the daemon began, and what is in quarantine; nothing where there is nothing to say."""
+    counts = [f"{many} {word}" for word, many in reversed(reply.get("findings", {}).items()) if many]
+    lines = [f"findings {', '.join(counts)} since the start; see: mcpguard findings"] if counts else []
+    held = reply.get("quarantine", {"entries": [], "failure": ""})  # a daemon of before has none
+    if held["failure"]:
+        lines.append(f"KEPT OUT everybody: {visible(held['failure'])}")
+    for entry in held["entries"]:
+        what = "KEPT OUT" if entry["how"] == "refuse" else "ASKED   "
+        why = f" ({visible(entry['reason'])})" if entry["reason"] else ""
+        lines.append(f"{what} {visible(entry['subject'])} since {visible(entry['since'])}{why}")
     return lines
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.approvals.book import ApprovalError
+from mcpguard.audit import redact
 from mcpguard.daemon import scrape
 from mcpguard.daemon.audience import Audience
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
@@ -113,7 +114,7 @@ async def _answered(
         finally:
             peer.close()
     except GuardError as error:
-        return control.failure("refused", error.sentence())
+        return control.failure("refused", redact.current().text(error.sentence()))
 
 
 async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
@@ -157,12 +158,13 @@ class _UnknownVerb(GuardError):
 
 def _refusal(error: GuardError) -> bytes:
     """A reply that says no, by who must act."""
+    sentence = redact.current().text(error.sentence())
     match error:
         case ApprovalError():
-            return control.failure("approval", error.sentence(), why=error.code)
+            return control.failure("approval", sentence, why=error.code)
         case PresenceWanted():
             ways = {"methods": error.methods, "challenge": error.challenge}
-            return control.failure("presence", error.sentence(), **ways)
+            return control.failure("presence", sentence, **ways)
         case PeerError():
             code = "refused"
         case ConfigError():
@@ -173,4 +175,4 @@ def _refusal(error: GuardError) -> bytes:
             code = "unknown"
         case _:
             code = "failed"
-    return control.failure(code, error.sentence())
+    return control.failure(code, sentence)

@@ -200,8 +200,11 @@ class Ledger:
         """A request that these charges are of is settled."""
         self.circumstances.meters.give_back(charges)
 
-    def decided(self, number: int, tail: bytes, arguments: Json) -> bytes:
-        """The record of a decision on a request; `number` is 0 for one that is not forwarded."""
+    def decided(self, number: int, tail: bytes, arguments: Json, kept: bytes = b"") -> bytes:
+        """The record of a decision on a request; `number` is 0 for one that is not forwarded.
+
+        `kept`: the arguments themselves, sealed; empty where no rule wants them.
+        """
         self.tally.decided(tail)
         if arguments is None:
             return record.call(self._prefix, number, tail, None, 0)
@@ -209,8 +212,8 @@ class Ledger:
         hashed = record.digest(self._hash, encoded)
         if self.observing and type(arguments) is dict and _OF_TOOL in tail:
             shaped = record.shaped(arguments)
-            return record.call(self._prefix, number, tail, hashed, len(encoded), shaped)
-        return record.call(self._prefix, number, tail, hashed, len(encoded))
+            return record.call(self._prefix, number, tail, hashed, len(encoded), shaped, kept)
+        return record.call(self._prefix, number, tail, hashed, len(encoded), b"", kept)
 
     def settled(self, call: Call, status: bytes, now: int, size: int) -> bytes:
         """The record of how a forwarded request ended; `size` of the answer in bytes."""

@@ -48,6 +48,11 @@ def audit_dir() -> Path:
     return state_dir() / "audit"
 
 
+def index_dir() -> Path:
+    """Indexes of audit logs: made from them, and of no worth of their own."""
+    return state_dir() / "index"
+
+
 def policy_dir() -> Path:
     """The policy that was applied last, and the one before."""
     return state_dir() / "policy"
@@ -86,6 +91,16 @@ def store_dir() -> Path:
 def memory_dir() -> Path:
     """What a daemon must remember of the one before."""
     return state_dir() / "memory"
+
+
+def quarantine_dir() -> Path:
+    """What is in quarantine."""
+    return state_dir() / "quarantine"
+
+
+def baseline_dir() -> Path:
+    """What detectors have learned."""
+    return state_dir() / "baseline"
 
 
 def export_dir() -> Path:

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from mcpguard.cli.recordwords import COLOURS, Painter, local, text, told, what
+from mcpguard.audit.record import parse_line
+from mcpguard.cli.recordwords import COLOURS, Painter, colour_wanted, local, text, told, what
 
 EVIL = "a\x1b[2J\u202eb\n"
 TAME = "a\\u001b[2J\\u202eb\\u000a"
@@ -24,6 +25,11 @@ def line(**body: object) -> bytes:
         ({"type": "call", "method": "resources/read", "target": "file:///x"}, "resources/read file:///x"),
         ({"type": "call", "method": "ping"}, "ping"),
         ({"type": "outcome", "method": "tools/call", "tool": "read"}, "< tools/call read"),
+        (
+            {"type": "approval", "event": "asked", "method": "tools/call", "target": "pay"},
+            "approval asked pay",
+        ),
+        ({"type": "approval", "event": "void"}, "approval void"),
         ({"type": "finding", "kind": "tools", "name": "read"}, "finding tools read"),
         ({"type": "finding", "kind": "instructions"}, "finding instructions"),
         ({"type": "trust", "event": "host", "name": "claude"}, "trust host claude"),
@@ -123,3 +129,31 @@ def test_line_that_cannot_be_read_says_so_and_steers_nothing(raw):
 def test_nothing_in_a_record_is_obeyed():
     body = dict.fromkeys(("type", "conn", "server", "method", "tool", "event", "x"), EVIL)
     assert Painter(colour=False).line(line(**body)).isprintable()
+
+
+def test_a_call_with_how_it_ended():
+    call = line(type="call", method="tools/call", tool="t", decision="allow", rule="r")
+    outcome = parse_line(
+        json.dumps(
+            {**HEAD, "type": "outcome", "status": EVIL, "latency_us": 1500, "size": 9}, separators=(",", ":")
+        ).encode()
+    )
+    painter = Painter(colour=False)
+    assert painter.answered(call, None) == painter.line(call)
+    assert painter.answered(call, outcome) == f"{painter.line(call)}  -> {TAME}  1.500 ms  9 bytes"
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"CLICOLOR_FORCE": "0"}, False),
+    ],
+)
+def test_colour_is_asked_for(monkeypatch, environ, wanted):
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert colour_wanted() is wanted
