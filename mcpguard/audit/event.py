@@ -177,6 +177,8 @@ def severity(record: Record) -> Severity:
     match record.type, body.get("event"), body.get("decision", body.get("status")):
         case "finding", _, _:
             return _stated(body.get("severity"), Severity.HIGH)
+        case "quarantine", "imposed", _:
+            return Severity.HIGH
         case "call", _, "deny":
             return Severity.LOW if body.get("binding") is False else Severity.MEDIUM
         case ("outcome", _, "refused") | ("session", "refused", _):

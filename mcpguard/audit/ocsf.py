@@ -317,7 +317,8 @@ def _finding(event: Event, device: JsonObject) -> _Mapped:
     kind = event.text("kind") or event.record.type
     info: JsonObject = {
         "uid": event.id,
-        "title": event.text("title") or f"{kind}: {event.word or event.sentence}",
+        "title": event.text("title")
+        or f"{kind}: {event.text('fault') or event.text('reason') or event.sentence}",
         "desc": event.sentence,
         "types": [kind],
         "created_time": event.milliseconds,
@@ -338,7 +339,7 @@ def _finding(event: Event, device: JsonObject) -> _Mapped:
     }
     if event.text("server"):
         members["resources"] = [{"name": event.text("server"), "type": "MCP server"}]
-    if next_step := event.text("next"):
+    if next_step := event.text("step"):
         members["remediation"] = {"desc": next_step}
     return 2004, 1, "Create", members
 

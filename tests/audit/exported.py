@@ -52,7 +52,9 @@ def bodies(odd: str = HOSTILE) -> list[bytes]:
         record.log("opened", pid=4),
         record.log("rotated"),
         record.log("gap", lost=4),
-        b'"type":"finding","kind":"drift","severity":"critical","atlas":["AML.T0053"],"owasp":["MCP03"],"next":"look","server":"x"',
+        b'"type":"finding","kind":"drift","severity":"critical","atlas":["AML.T0053"],"owasp":["MCP03"],"step":"look","server":"x"',
+        record.detected("new-tool", odd, odd, {"severity": "low", "atlas": ["AML.T0053"], "owasp": ["MCP03"], "step": odd}),
+        record.quarantine("imposed", ["deny server:files"], by=odd),
         b'"type":"something-new","odd":{"a":[1,null]}',
     ]  # fmt: skip
 
