@@ -10,7 +10,7 @@ Rule 3: without a key there are no digits: nothing that could be tried out leave
 
 Cost: a text of 60 characters without a secret 2.3 us, 1 MiB of it 4.6 ms; with 100 known values 3.0 us and 7.7 ms
 (CPython 3.11, 2-core virtual machine; tests/audit/test_redact.py measures it with --benchmark-enable). The worst text
-that was found, a word that announces a secret again and again, takes about a second for a MiB; records look at 17 KiB.
+that was found, a word that announces a secret again and again, takes half a second for a MiB; records look at 17 KiB.
 
 Decided:
     *One redactor for the process* (`current`, `install`), which every function that writes a record asks, because one
