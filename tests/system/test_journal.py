@@ -434,6 +434,7 @@ def test_a_record_that_is_too_long_is_refused_or_counted(home):
     journal.append([body(5, limits.RECORD_BYTES - 500)])
     journal.close()
     assert events(home) == ["opened", "gap", "test", "test"]
+    assert (journal.gaps, journal.last) == (1, 4)
     assert numbers(home) == [4, 5]
     assert check(home).state is State.OK
 
