@@ -39,6 +39,8 @@ _LEVELS: Final = {
 _HEADER_CHARS: Final = 512
 _ENDS: Final = {"\r": "\\r", "\n": "\\n"}
 _END: Final = re.compile("([\r\n])")
+_PLAIN: Final = re.compile(r"[ -<>-\[\]-~]*")
+"""What stands for itself: printable ASCII but `=` and the backslash."""
 
 
 def cef(event: Event) -> str:
@@ -103,5 +105,7 @@ def _header(value: str) -> str:
 
 def _value(value: str, most: int) -> str:
     """Cut, then what cannot be seen as JSON escapes, then the escapes of CEF, so that the first are text to it."""
+    if _PLAIN.fullmatch(value, 0, most + 1):
+        return value[:most]
     shown = (escape(part) if part not in _ENDS else part for part in _END.split(value[:most]))
     return "".join(_ENDS.get(part) or part.replace("\\", "\\\\").replace("=", "\\=") for part in shown)

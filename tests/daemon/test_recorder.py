@@ -43,6 +43,21 @@ def test_record_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
     run(story)
 
 
+def test_findings_and_failures_are_counted_for_metrics(tmp_path: Path) -> None:
+    async def story() -> None:
+        recorder = Recorder(Journal.open(tmp_path / "audit"))
+        finding = record.finding(record.prefix("1", {}, "s"), "tool", "n", "f", "p", "s")
+        recorder.append([record.log("one"), finding])
+        recorder.later([finding, record.log("type", finding='"type":"finding"')])
+        assert recorder.findings == 2
+        with pytest.raises(JournalError):
+            recorder.append([b"x" * 100_000])
+        assert recorder.failures == 1
+        await recorder.close()
+
+    run(story)
+
+
 @both_loops
 def test_later_is_written_a_moment_later_and_synced(tmp_path: Path, loop: str) -> None:
     async def story() -> None:
