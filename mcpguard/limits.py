@@ -184,10 +184,14 @@ KNOWN_SECRETS: Final = 512
 """Values that are known to be secrets, of all servers together; the automaton of all their forms takes some MiB."""
 KNOWN_SECRET_BYTES: Final = 4 * KIB
 """Longest value that is known to be a secret, bytes; a private key in PEM takes 3.2 KiB."""
+SECRET_WORDS: Final = 20_000
+"""Words of one text behind which a secret is looked for, 0.3 s at worst; what follows more is hidden whole."""
 REDACTED_STREAM_BYTES: Final = 1 * MIB
 """Most of a stream that is kept because a secret in it has not ended, bytes."""
 RECORDED_BYTES: Final = 16 * KIB
 """Longest arguments that a record keeps, bytes of their JSON; encrypted, in base64, they fit into `RECORD_BYTES`."""
+RECORDED_LOOK_BYTES: Final = 256 * KIB
+"""Longest arguments that are redacted to be kept, long texts cut, bytes of their JSON; of longer ones nothing is."""
 ARGUMENT_KEYS: Final = 262_144
 """Records whose arguments can be read at a time: 10 MiB of keys; of a further one, the oldest is erased."""
 

@@ -2,7 +2,8 @@
 
 Rule 1: time is linear in the text. A literal that may begin a secret is found by one automaton; a pattern is tried
 only there, and what it has taken is not looked at again.
-Rule 2: a match that has no end is taken to the end of the text: what is cut off is hidden rather than shown.
+Rule 2: a match that has no end is taken to the end of the text: what is cut off is hidden rather than shown. So is
+what follows more words that announce secrets than anybody writes (`limits.SECRET_WORDS`).
 Rule 3: without a word that announces it, only what bears its issuer's mark is a secret. Digests, UUIDs and base64
 stand in every log and must stay readable.
 
@@ -21,6 +22,8 @@ from collections import Counter
 from typing import Final, NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick
+
+from mcpguard import limits
 
 
 class Span(NamedTuple):
@@ -151,10 +154,14 @@ def _issued(data: bytes, hits: list[tuple[int, bytes]]) -> list[Span]:
 
 def _announced(data: bytes, hits: list[tuple[int, int, str]]) -> list[Span]:
     """Secrets that stand behind a word."""
-    found, past = [], 0
+    found, past, looked = [], 0, 0
     for start, end, word in sorted(hits):
         if start < past:
             continue
+        looked += 1
+        if looked > limits.SECRET_WORDS:
+            found.append(Span(start, len(data), "unclear"))
+            break
         span = _behind(data, start, end, word)
         if span is not None:
             found.append(span)

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mcpguard import model
+from mcpguard import limits, model
 from mcpguard.audit import redact
 from mcpguard.audit.marks import Marks
 from mcpguard.audit.shape import BYTES, shape
@@ -246,7 +246,10 @@ def arguments(value: Json, marks: Marks | None, most: int) -> bytes:
     An object with the member `arguments`, and `cut` if that is not all of them.
     """
     redactor = redact.current()
-    raw = msgspec.json.encode(redactor.value(_begun(value, most + redactor.reach), marks))
+    begun = _begun(value, most + redactor.reach)
+    if len(msgspec.json.encode(begun)) > limits.RECORDED_LOOK_BYTES:
+        return b'{"arguments":null,"cut":true}'
+    raw = msgspec.json.encode(redactor.value(begun, marks))
     if len(raw) + _ABOUT <= most:
         return b'{"arguments":%b}' % raw
     redacted = msgspec.json.decode(raw)

@@ -17,6 +17,7 @@ def counted(reading: Reading) -> Statistics:
         JournalError: There is no log, or it cannot be read.
     """
     statistics, hours = Statistics(), dict[str, str]()
+    reading.label = "counting"
     for hit in reading.records():
         time = hit.record.time
         hour = hours.get(time[:15])  # ten minutes: some time zones are a quarter of an hour apart

@@ -32,6 +32,8 @@ from mcpguard.system.logplaces import Lines, segment_of
 T = TypeVar("T")
 _QUIET_BYTES: Final = 4 << 20
 """Less than this is read without a bar, bytes."""
+_QUIET_RECORDS: Final = 20_000
+"""Fewer are looked at without a bar."""
 _FIRST: Final = 1000
 """How many places are asked for at once, at the least, when not all are wanted."""
 
@@ -53,6 +55,7 @@ class Reading:
         directory: The log.
         matcher: What is wanted.
         lines: The lines of the log by place.
+        label: What a bar says while many records are looked at; empty: nothing shows how far that is.
         told: What `finish` has said of lines and segments that could not be read.
     """
 
@@ -62,6 +65,7 @@ class Reading:
         self.lines = Lines(self.directory)
         self._home = paths.index_dir() if asked.indexed else None
         self.told: list[str] = []
+        self.label = ""
         self._memory: Index | None = None
         self._mended: set[int] = set()
         self._gone: set[int] = set()
@@ -157,22 +161,28 @@ class Reading:
 
     def _hits(self, found: Found) -> Iterator[Hit | int]:
         """Records at places; a place alone, and nothing after it, where the index is wrong about the log."""
-        matcher = self.matcher
-        for place, digest, other in zip(*found, strict=True):
-            line = self.lines.line(place)
-            if line is None:
-                self._gone.add(segment_of(place))
-                continue
-            if digest_of(line) != digest:
-                if segment_of(place) in self._mended:
-                    continue  # it changes while we read; what it was is not there to be shown
-                self._mended.add(segment_of(place))
-                self.lines.close()
-                note(f"the index did not agree with {segment_name(segment_of(place))}, which is read again")
-                yield place
-                return
-            if matcher.may(line) and (hit := self._hit(place, line, other)) is not None:
-                yield hit
+        with _counter(len(found.places), self.label) as advance:
+            for place, digest, other in zip(*found, strict=True):
+                advance(1)
+                if (hit := self._looked(place, digest, other)) is not None:
+                    yield hit
+                    if isinstance(hit, int):
+                        return
+
+    def _looked(self, place: int, digest: int, other: int) -> Hit | int | None:
+        """The record at a place, if it is wanted; the place itself if the index is wrong about it."""
+        line = self.lines.line(place)
+        if line is None:
+            self._gone.add(segment_of(place))
+            return None
+        if digest_of(line) == digest:
+            return self._hit(place, line, other) if self.matcher.may(line) else None
+        if segment_of(place) in self._mended:
+            return None  # it changes while we read; what it was is not there to be shown
+        self._mended.add(segment_of(place))
+        self.lines.close()
+        note(f"the index did not agree with {segment_name(segment_of(place))}, which is read again")
+        return place
 
     def _hit(self, place: int, line: bytes, other: int) -> Hit | None:
         try:
@@ -273,4 +283,14 @@ def _bar(todo: list[tuple[Path, int]], label: str) -> Iterator[Callable[[int], o
         yield int
         return
     with click.progressbar(length=total, label=label, file=sys.stderr, update_min_steps=1 << 20) as shown:
+        yield shown.update
+
+
+@contextlib.contextmanager
+def _counter(total: int, label: str) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal where many records are looked at."""
+    if not label or total < _QUIET_RECORDS or not sys.stderr.isatty():
+        yield int
+        return
+    with click.progressbar(length=total, label=label, file=sys.stderr, update_min_steps=2000) as shown:
         yield shown.update

@@ -5,7 +5,7 @@ A slot is the number of a key, 8 bytes, and the key, 32. The N-th key is in slot
 record. An erased slot keeps its number and has zeros for a key.
 
 Rule 1: a key is in the file before its record is in the log; after a crash there may be a key without a record, which
-does no harm, and no record without a key.
+does no harm. It is not synced: a loss of power may erase the last ones.
 Rule 2: an erased key is overwritten in place, and that is on stable storage when `destroy` returns.
 
 Decided: *A file of slots*; rejected: SQLite, whose journal and free pages keep what was deleted.

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mcpguard.errors import JournalError
-from mcpguard.system.journalseal import FIRST_KEY
+from mcpguard.system.journalseal import FIRST_KEY, TAKEN_KEY
 from mcpguard.system.ownfile import open_own
-
-_TAKEN = "first.key.taken"
 
 
 def hand_over(directory: Path, receive: Callable[[str], object]) -> None:
@@ -30,8 +28,13 @@ def hand_over(directory: Path, receive: Callable[[str], object]) -> None:
         raise JournalError(f"no audit log at {directory}", hint="nothing has been recorded yet") from error
     try:
         try:
-            os.rename(FIRST_KEY, _TAKEN, src_dir_fd=place, dst_dir_fd=place)
+            os.rename(FIRST_KEY, TAKEN_KEY, src_dir_fd=place, dst_dir_fd=place)
         except FileNotFoundError as error:
+            if (directory / TAKEN_KEY).exists():
+                raise JournalError(
+                    f"the first key of {directory} was being handed over by a command that did not end",
+                    hint=f"rename {TAKEN_KEY} to {FIRST_KEY} if nobody has it, delete it if somebody has",
+                ) from error
             raise JournalError(
                 f"the first key of {directory} is not there: it was handed over, or the log has no seals yet",
                 hint="it is shown once; to seal with a new one, move the log away and begin another",
@@ -39,16 +42,16 @@ def hand_over(directory: Path, receive: Callable[[str], object]) -> None:
         try:
             _give(directory, place, receive)
         except BaseException:
-            os.rename(_TAKEN, FIRST_KEY, src_dir_fd=place, dst_dir_fd=place)
+            os.rename(TAKEN_KEY, FIRST_KEY, src_dir_fd=place, dst_dir_fd=place)
             raise
-        os.unlink(_TAKEN, dir_fd=place)
+        os.unlink(TAKEN_KEY, dir_fd=place)
         os.fsync(place)
     finally:
         os.close(place)
 
 
 def _give(directory: Path, place: int, receive: Callable[[str], object]) -> None:
-    with os.fdopen(open_own(place, directory, _TAKEN, os.O_RDWR), "r+b", buffering=0) as file:
+    with os.fdopen(open_own(place, directory, TAKEN_KEY, os.O_RDWR), "r+b", buffering=0) as file:
         data = file.read()
         receive(data.decode())
         file.seek(0)

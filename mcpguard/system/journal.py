@@ -59,7 +59,7 @@ _CAUSES = {
 _SECOND: Final = 1_000_000_000
 _CHUNK: Final = 256 * limits.KIB
 _SMALL_CHUNK: Final = 4 * limits.KIB  # of the reserve all is used but so much
-_STEP: Final = 1 * limits.MIB
+_STEP: Final = 64 * limits.KIB
 """How far the reserve runs ahead of what must be there, bytes: it is restored once in so much."""
 _NO_RESERVE: Final = 1 << 62
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})

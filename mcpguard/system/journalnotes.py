@@ -55,7 +55,8 @@ def standing(directory: Path) -> Standing:
     try:
         if not inside.exists():
             return Standing()
-        found = Standing(first_key=(directory / journalseal.FIRST_KEY).exists())
+        keys = (journalseal.FIRST_KEY, journalseal.TAKEN_KEY)
+        found = Standing(first_key=any((directory / name).exists() for name in keys))
         try:
             return _checked(directory, inside, found)
         except FileNotFoundError as error:

@@ -1,5 +1,6 @@
 import pytest
 
+from mcpguard import limits
 from mcpguard.audit.looks import entropy, find, looks_random, secret_name
 
 T = "aB3dE5fG7hI9jK1lM2nO"
@@ -78,3 +79,9 @@ def test_entropy_is_of_bytes():
 ])  # fmt: skip
 def test_what_looks_random(value, random):
     assert looks_random(value.encode()) is random
+
+
+def test_what_follows_too_many_announcements_is_hidden_whole():
+    text = b"key: x " * (limits.SECRET_WORDS + 5)
+    assert find(text) == [(7 * limits.SECRET_WORDS, len(text), "unclear")]
+    assert find(text[: 7 * limits.SECRET_WORDS]) == []

@@ -1,6 +1,6 @@
 import json
 import random
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -232,12 +232,12 @@ def test_a_record_is_redacted_before_it_is_cut(redactor):
 
 
 def test_time_is_linear_in_hostile_text(redactor):
-    """Each text twice as long takes about twice as long: eight times would be a square."""
+    """A text 32 times as long takes about 32 times as long; a square would be 1,024 times."""
 
     def seconds(text: str) -> float:
-        began = perf_counter()
+        began = process_time()
         redactor.text(text)
-        return perf_counter() - began
+        return process_time() - began
 
     for part in (
         "token=",
@@ -249,10 +249,10 @@ def test_time_is_linear_in_hostile_text(redactor):
         "-----BEGIN PRIVATE KEY-----",
         "secret" + "a" * 40,
     ):
-        short, long = part * (40_000 // len(part)), part * (320_000 // len(part))
+        short, long = part * (20_000 // len(part)), part * (620_000 // len(part))
         seconds(short)
         best_short, best_long = min(seconds(short) for _ in range(3)), min(seconds(long) for _ in range(3))
-        assert best_long < 32 * best_short, part
+        assert best_long < 200 * max(best_short, 0.0005), part
 
 
 @pytest.mark.parametrize(("size", "many"), [(60, 0), (60, 100), (1 << 20, 0), (1 << 20, 100)])

@@ -67,3 +67,10 @@ def test_long_work_has_a_bar_on_a_terminal(state):
     assert "indexing" in on_a_terminal(words, MCPGUARD_STATE_DIR=str(state))
     assert "indexing" not in on_a_terminal(words, MCPGUARD_STATE_DIR=str(state)), "it is up to date"
     assert "reading" in on_a_terminal([*words, "--no-index"], MCPGUARD_STATE_DIR=str(state))
+
+
+def test_counting_has_a_bar_on_a_terminal(state):
+    story = Story(state / "audit", END)
+    story.journal.append([b'"type":"log","event":"x"'] * 21_000)
+    story.close()
+    assert "counting" in on_a_terminal(["stats"], MCPGUARD_STATE_DIR=str(state))

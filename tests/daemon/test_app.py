@@ -95,7 +95,7 @@ def test_policy_survives_a_restart_and_is_recorded() -> None:
 def test_full_disk_denies_new_calls_lets_answers_pass_and_heals(loop: str) -> None:
     with House(loop) as place:
         place.state.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k,mode=0700", "none", place.state], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "none", place.state], check=True)
         place.serve()
         host = place.play().greet()
         slow = host.calling("sleep", seconds=0.8)
@@ -107,7 +107,7 @@ def test_full_disk_denies_new_calls_lets_answers_pass_and_heals(loop: str) -> No
             except OSError:
                 pass
         refused = None
-        for n in range(100):  # what is left of the last page
+        for n in range(200):  # what runs ahead of the reserve
             ident = host.calling("note", n=n)
             seen = (host.home / "notes").read_text() if (host.home / "notes").exists() else ""
             if "full" in str(place.status()["audit"]["failure"]):
@@ -115,6 +115,10 @@ def test_full_disk_denies_new_calls_lets_answers_pass_and_heals(loop: str) -> No
                 break
         assert refused, seen
         assert "result" in host.answer(slow)
+        log = place.state / "audit" / "audit-000001.jsonl"
+        assert until(
+            lambda: b'"tool":"sleep","status":"ok"' in log.read_bytes()
+        )  # in the reserve, the disk being full
         for n in range(100):  # records that are shorter than the one that did not fit may still have room
             answer = host.call("note", n=f"while full {n}")["result"]
             if "isError" in answer:

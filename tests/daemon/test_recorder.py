@@ -86,7 +86,7 @@ def test_close_writes_what_was_kept(tmp_path: Path) -> None:
 
 
 def fill(recorder: Recorder) -> None:
-    for n in range(50):
+    for n in range(200):
         recorder.append([record.log("filling", n=n, padding="x" * 500)])
 
 

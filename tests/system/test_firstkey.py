@@ -4,7 +4,8 @@ from mcpguard.audit.seal import parse_first_key
 from mcpguard.errors import JournalError
 from mcpguard.system.firstkey import hand_over
 from mcpguard.system.journal import Journal
-from mcpguard.system.journalseal import FIRST_KEY
+from mcpguard.system.journalnotes import standing
+from mcpguard.system.journalseal import FIRST_KEY, TAKEN_KEY
 
 
 def test_the_key_is_handed_over_once_and_nothing_of_it_stays(tmp_path):
@@ -39,3 +40,12 @@ def test_a_key_that_nobody_received_stays(tmp_path):
 def test_no_log_is_named(tmp_path):
     with pytest.raises(JournalError, match="no audit log"):
         hand_over(tmp_path / "none", print)
+
+
+def test_a_hand_over_that_was_killed_is_told_and_still_counts_as_a_key_that_is_here(tmp_path):
+    home = tmp_path / "audit"
+    Journal.open(home).close()
+    (home / FIRST_KEY).rename(home / TAKEN_KEY)
+    with pytest.raises(JournalError, match="did not end"):
+        hand_over(home, print)
+    assert standing(home).first_key

@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from mcpguard.audit.tree import Tree
 from mcpguard.errors import JournalError
 from mcpguard.system import journalfiles
 from mcpguard.system.journal import Journal
+from mcpguard.system.journalseal import newest_head
 
 NOON = 1_795_000_000 * 10**9
 
@@ -434,6 +436,7 @@ def test_a_record_that_is_too_long_is_refused_or_counted(home):
     journal.append([body(5, limits.RECORD_BYTES - 500)])
     journal.close()
     assert events(home) == ["opened", "gap", "test", "test"]
+    assert (journal.gaps, journal.last) == (1, 4)
     assert numbers(home) == [4, 5]
     assert check(home).state is State.OK
 
@@ -559,3 +562,54 @@ def test_a_rotation_syncs_the_old_segment_first_and_sees_that_it_was_deleted(hom
         journal.append([body(2)])
     journal.close()
     assert not list(home.glob("audit-*"))
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from mcpguard.audit import record
+from mcpguard.errors import JournalError
+from mcpguard.system.journal import Journal
+journal = Journal.open(Path(sys.argv[1]))
+journal.append([record.log("test", n=1)])
+for act in (journal.sync, journal.sync, journal.sync_data, lambda: journal.append([record.log("test", n=2)])):
+    try:
+        act()
+    except JournalError as error:
+        print(error.sentence())
+    else:
+        print("believed")
+journal.close()
+"""
+
+
+@pytest.mark.skipif(
+    not shutil.which("strace"), reason="strace, which makes a system call fail, is not installed"
+)
+def test_an_io_error_of_a_sync_is_never_retried_and_believed(home):
+    Journal.open(home).close()
+    segment = home / "audit-000001.jsonl"
+    before = newest_head((home / "checkpoints" / "head").read_bytes())
+    ran = subprocess.run(
+        [
+            *("strace", "-f", "-qq", "-o", "/dev/null", "-P", segment, "-e", "trace=fdatasync"),
+            *("-e", "inject=fdatasync:error=EIO:when=2", sys.executable, "-c", FAILING, home),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    if "PTRACE" in ran.stderr or "ptrace" in ran.stderr:
+        pytest.skip("tracing is not permitted here")
+    assert (
+        ran.stdout.splitlines()
+        == ["cannot sync the audit log: the disk reports an I/O error: see dmesg, then restart the daemon"]
+        * 4
+    )
+    assert (
+        newest_head((home / "checkpoints" / "head").read_bytes()).seq == before.seq + 1
+    )  # that of the opening
+    assert numbers(home) == [1]
+    Journal.open(home).close()
+    assert check(home).state is State.OK

@@ -226,6 +226,24 @@ def test_82_a_tail_cut_at_any_byte_is_truncation_before_the_head_and_torn_after_
         list(pool.map(cut, range(len(whole) + 1)))
 
 
+def test_82_a_copy_without_keys_shows_a_cut_by_its_head(tmp_path):
+    journal = Journal.open(tmp_path / "audit")
+    journal.append([body(1), body(2)])
+    journal.sync()  # the head moves, no checkpoint is due yet
+    left = crashed(tmp_path / "audit", tmp_path / "left")
+    journal.close()
+    for name in ("seal.key", "checkpoint.key", "first.key"):
+        (left / name).unlink()
+    assert judged(left) == (State.OK, 0)
+    whole = line(left, 3)
+    change(left, 3, whole.replace(b'"n":2', b'"n":9'))  # nothing follows it that could tell
+    assert judged(left) == (State.TAMPERED, 3)
+    change(left, 3, whole)
+    assert judged(left) == (State.OK, 0)
+    change(left, 3, b"")
+    assert judged(left) == (State.TAMPERED, 3)
+
+
 @pytest.mark.parametrize("which", [0, 1, -1])
 def test_83_a_deleted_segment_is_found(log, key, which):
     journalfiles.segments(log)[which].unlink()

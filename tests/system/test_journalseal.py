@@ -100,7 +100,8 @@ def test_a_log_that_ends_before_its_head_is_refused_and_left_alone(home):
         segment.write_bytes(end)
         before = files(home)
         with pytest.raises(
-            JournalError, match=r"was cut: record 6 was on stable storage, .* no crash does that"
+            JournalError,
+            match=r"was cut: record 6 was on stable storage, and audit-000001.jsonl ends after .* no crash does that",
         ):
             Journal.open(home)
         assert files(home) == before
