@@ -1,8 +1,8 @@
 """What one connection has counted for metrics: decisions by what they are on, answers by how they ended and how long.
 
-Cost: 0.28 us for a decision and 0.44 us for an answer (CPython 3.11 on a 2-core virtual machine under other load, least
-of many; tests/gate/test_tally.py measures it with --benchmark-enable): keys are the bytes that the record holds anyway, whose
-hashes Python keeps, and nothing is decoded before somebody asks.
+Cost: 0.28 us for a decision and 0.44 us for an answer (CPython 3.11 on a 2-core virtual machine under other load,
+least of many; tests/gate/test_tally.py measures it with --benchmark-enable): keys are the bytes that
+the record holds anyway, whose hashes Python keeps, and nothing is decoded before somebody asks.
 """
 
 from __future__ import annotations
