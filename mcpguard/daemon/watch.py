@@ -39,7 +39,7 @@ SECONDS: Final = 0.25
 _SLICE: Final = 64
 """Records that are looked at before calls have their turn."""
 _SAVE_SECONDS: Final = 60.0
-_REBUILD: Final = 50_000
+_REBUILD: Final = 10_000
 """Newest records that are learned from if what was learned is lost."""
 _PASSED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
