@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import click
 
 from mcpguard.audit.record import visible
+from mcpguard.cli import client
 from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import JournalError
+from mcpguard.system import paths
 
 _VERBS: Final = {
     "anchor": "auditanchor",
@@ -34,6 +37,17 @@ _VERBS: Final = {
 @click.group(cls=Verbs, table=_VERBS)
 def audit() -> None:
     """Read the audit log, search and count in it, check that nobody changed it, and erase arguments that it keeps."""
+
+
+def signed_now() -> Path:
+    """Where this user's log is; a daemon that writes it has signed a checkpoint that covers it as it is now.
+
+    Raises:
+        GuardError: The daemon cannot.
+    """
+    if client.running():
+        client.request({"verb": "audit-sign"})
+    return paths.audit_dir()
 
 
 @contextlib.contextmanager

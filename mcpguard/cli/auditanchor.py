@@ -9,9 +9,9 @@ import msgspec
 
 from mcpguard.audit import checkpoint
 from mcpguard.audit.record import visible
-from mcpguard.cli.audit import errors_told
+from mcpguard.cli.audit import errors_told, signed_now
 from mcpguard.errors import JournalError
-from mcpguard.system import anchors, journalnotes, paths
+from mcpguard.system import anchors, journalnotes
 
 
 @click.command()
@@ -34,7 +34,7 @@ def anchor(places: tuple[str, ...], everything: bool, as_json: bool, directory: 
     `audit verify --anchor FILE` takes what was kept there: a file of notes, or lines of syslog or journalctl -o cat.
     """
     with errors_told():
-        directory = directory or paths.audit_dir()
+        directory = directory or signed_now()
         found = journalnotes.kept(directory) if everything else [journalnotes.newest(directory)]
         for place in places:
             for note in found:

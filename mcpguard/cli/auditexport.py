@@ -15,11 +15,11 @@ import click
 
 from mcpguard.audit.event import Event, event_of
 from mcpguard.audit.formats import FORMATS
-from mcpguard.cli.audit import errors_told
+from mcpguard.cli.audit import errors_told, signed_now
 from mcpguard.cli.past import span
 from mcpguard.cli.progress import progress
 from mcpguard.errors import JournalError
-from mcpguard.system import journalfiles, paths
+from mcpguard.system import journalfiles
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
@@ -64,7 +64,7 @@ def export(
     write, hostname = FORMATS[name], socket.gethostname()
     with errors_told(), _opened(output) as file:
         count = 0
-        for event in _events(directory or paths.audit_dir()):
+        for event in _events(directory or signed_now()):
             if _between(event, since, until):
                 file.write(write(event, hostname).encode() + b"\n")
                 count += 1

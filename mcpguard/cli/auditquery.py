@@ -12,6 +12,7 @@ from mcpguard.cli.audit import errors_told
 from mcpguard.cli.auditfilter import Asked, filtered
 from mcpguard.cli.auditreading import Hit, Reading
 from mcpguard.cli.recordwords import Painter, colour_wanted
+from mcpguard.system.argumentkeys import ArgumentReader
 
 
 @click.command()
@@ -27,8 +28,8 @@ def query(asked: Asked, count: int | None, reverse: bool, as_json: bool) -> None
 
     DIRECTORY is a log elsewhere, such as a copy.
     """
-    painter = Painter(colour=colour_wanted())
     with errors_told(), Reading(asked) as reading:
+        painter = Painter(colour=colour_wanted(), arguments=ArgumentReader(reading.directory).arguments)
         reading.known_types()
         shown = 0
         for hit in _ordered(reading, count, reverse=reverse, fold=not as_json):

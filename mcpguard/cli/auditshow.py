@@ -18,6 +18,7 @@ from mcpguard.cli.auditreading import Hit, Reading, note
 from mcpguard.cli.recordwords import Painter, colour_wanted, local, text
 from mcpguard.errors import JournalError
 from mcpguard.model import JsonObject
+from mcpguard.system.argumentkeys import ArgumentReader
 
 _SEQ: Final = re.compile(r"[1-9][0-9]{0,17}")
 _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
@@ -110,7 +111,8 @@ def _where(reading: Reading, hit: Hit) -> str:
 
 
 def _in_words(reading: Reading, hit: Hit, belonging: _Belonging) -> Iterator[str]:
-    painter, record = Painter(colour=colour_wanted()), hit.record
+    arguments, record = ArgumentReader(reading.directory).arguments, hit.record
+    painter = Painter(colour=colour_wanted(), arguments=arguments)
     yield painter.line(hit.line)
     yield ""
     for name, value in (

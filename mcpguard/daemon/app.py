@@ -180,6 +180,7 @@ class Daemon:
             reading={
                 "status": self._status,
                 "metrics": lambda _: self._metrics(),
+                "audit-sign": self._sign,
                 "presence": presence.described,
                 **folders.reading(),
                 **desk.reading(),
@@ -394,6 +395,9 @@ class Daemon:
         }
         tallies = [session.tally for session in self._sessions.values()]
         return {"text": self._meter.text(tallies, self._status(), told)}
+
+    async def _sign(self, _request: Request) -> JsonObject:
+        return {"seq": await self._recorder.sign()}
 
     def _apply(self, request: Request) -> JsonObject:
         before = self._policies.applied.digest if self._policies.applied else ""

@@ -118,14 +118,32 @@ class Recorder:
             self.failure = ""
         self._tell()
         if self._syncing is None and self._journal.dirty:
-            self._sync()
+            _ = self._sync()
         elif self._journal.dirty:
             self._schedule()
 
-    def _sync(self, *, checkpoint: bool = False) -> None:
+    def _sync(self, *, checkpoint: bool = False) -> asyncio.Future[None]:
         """Sync outside the loop."""
-        self._syncing = self._loop.run_in_executor(None, partial(self._journal.sync, checkpoint=checkpoint))
-        self._syncing.add_done_callback(self._synced)
+        syncing = self._loop.run_in_executor(None, partial(self._journal.sync, checkpoint=checkpoint))
+        self._syncing = syncing
+        syncing.add_done_callback(self._synced)
+        return syncing
+
+    async def sign(self) -> int:
+        """Have a checkpoint cover everything that was recorded until now; the number of the last record in it.
+
+        Raises:
+            JournalError: It cannot be written, synced or signed.
+        """
+        self._journal.flush()
+        while self._syncing is not None:
+            await asyncio.wait((self._syncing,))
+        last = self._journal.last
+        if self._journal.unsigned:
+            syncing = self._sync(checkpoint=True)
+            await asyncio.wait((syncing,))
+            syncing.result()
+        return last
 
     def _tell(self) -> None:
         if self.noticed is not None and self.fresh:
@@ -146,7 +164,7 @@ class Recorder:
         """Records that came in a while ago, and none after them, get their checkpoint."""
         self._signing = None
         if self._syncing is None and self._journal.unsigned:
-            self._sync(checkpoint=True)
+            _ = self._sync(checkpoint=True)
 
     async def close(self) -> None:
         """Write and sync everything, then close the journal."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mcpguard import limits
-from mcpguard.audit import record
+from mcpguard.audit import checkpoint, record
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.errors import JournalError
+from mcpguard.system import journalnotes
 from mcpguard.system.journal import Journal
 from tests.daemon.loops import both_loops, eventually, run
 
@@ -163,3 +164,18 @@ def test_records_that_nothing_follows_get_their_checkpoint(
         await recorder.close()
 
     run(story, loop)
+
+
+def test_whoever_asks_gets_a_checkpoint_of_everything_until_now(tmp_path: Path) -> None:
+    async def story() -> tuple[int, int]:
+        recorder = Recorder(Journal.open(tmp_path))
+        recorder.append([record.log("gap", lost=1)])
+        recorder.later([record.log("gap", lost=2)])
+        last = await recorder.sign()
+        found, _ = checkpoint.parse_note(journalnotes.newest(tmp_path))
+        assert await recorder.sign() == last
+        await recorder.close()
+        return last, found.size
+
+    last, size = asyncio.run(story())
+    assert last == size == 3
