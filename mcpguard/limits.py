@@ -70,6 +70,8 @@ HELD: Final = 64
 """Requests that wait for a person on one connection."""
 ASKED_BYTES: Final = 1 * MIB
 """Longest arguments that a person is asked about, encoded bytes: nobody reads more, and their digest takes 0.1 s."""
+WATCHED: Final = 1024
+"""Resources that a host watches on one connection, remembered for a server that crashes."""
 TASKS: Final = 1024
 """Task ids remembered for one connection."""
 DROP_RECORDS_PER_SECOND: Final = 50
@@ -103,6 +105,14 @@ IDLE_SECONDS: Final = 600.0
 """An on-demand daemon ends after this long without a connection."""
 IDLE_LINE_SECONDS: Final = 30.0
 """A line that has begun must be completed within this time, or the connection is closed."""
+RESTARTS: Final = 100
+"""Most often that a policy may let a crashed server be started again, in the time that it says."""
+BACKOFF_SECONDS: Final = 0.25
+"""How long a server stays down after its first crash; doubled with each one that follows, up to 64 times."""
+DOWN_SECONDS: Final = 2.0
+"""A server whose output has ended has crashed if it ends itself within this time; else the connection is over."""
+REPLAY_SECONDS: Final = 30.0
+"""A server that was started again must have answered the handshake within this time."""
 
 # --- shutdown -------------------------------------------------------------------------------------------
 EOF_GRACE_SECONDS: Final = 1.4
@@ -160,8 +170,30 @@ JOURNAL_BYTES: Final = 64 * MIB
 """A journal segment is closed and a new one begun at this size."""
 AUDIT_BACKLOG_BYTES: Final = 4 * MIB
 """Records of answers that wait for a disk that cannot be written; beyond it the oldest are dropped and counted."""
-SYNC_SECONDS: Final = 0.05
-"""Records reach stable storage at most this much later, unless policy says `durable`."""
+SYNC_SECONDS: Final = 0.01
+"""Records are synced this long after they were written, in the background, unless policy says `durable`."""
+CHECKPOINT_RECORDS: Final = 256
+"""A sync after so many records signs a checkpoint."""
+CHECKPOINT_SECONDS: Final = 5.0
+"""Records have a checkpoint at most this much later, seconds."""
+AUDIT_RESERVE_BYTES: Final = 1 * MIB
+"""Space kept on the disk for outcomes of calls that were let through before it was full."""
+AUDIT_UNHASHED_BYTES: Final = 4 * MIB
+"""Records that wait for the background to put them into the tree; beyond it the writer does so itself."""
+KNOWN_SECRETS: Final = 512
+"""Values that are known to be secrets, of all servers together; the automaton of all their forms takes some MiB."""
+KNOWN_SECRET_BYTES: Final = 4 * KIB
+"""Longest value that is known to be a secret, bytes; a private key in PEM takes 3.2 KiB."""
+SECRET_WORDS: Final = 20_000
+"""Words of one text behind which a secret is looked for, 0.3 s at worst; what follows more is hidden whole."""
+REDACTED_STREAM_BYTES: Final = 1 * MIB
+"""Most of a stream that is kept because a secret in it has not ended, bytes."""
+RECORDED_BYTES: Final = 16 * KIB
+"""Longest arguments that a record keeps, bytes of their JSON; encrypted, in base64, they fit into `RECORD_BYTES`."""
+RECORDED_LOOK_BYTES: Final = 256 * KIB
+"""Longest arguments that are redacted to be kept, long texts cut, bytes of their JSON; of longer ones nothing is."""
+ARGUMENT_KEYS: Final = 262_144
+"""Records whose arguments can be read at a time: 10 MiB of keys; of a further one, the oldest is erased."""
 
 # --- what runs ------------------------------------------------------------------------------------------
 EXECUTABLE_BYTES: Final = 512 * MIB
@@ -323,6 +355,8 @@ REASON_CHARS: Final = 500
 
 CONFIG_BYTES: Final = 16 * MIB
 """Largest configuration of a host that is read: one host keeps its whole state beside its servers."""
+CONFIG_COPIES: Final = 10
+"""Copies that are kept of one configuration, as it was before mcpguard; some hosts write theirs all the time."""
 TOML_CONFIG_BYTES: Final = 1 * MIB
 """Largest one in TOML, whose reader takes 3 us a byte."""
 YAML_CONFIG_BYTES: Final = 128 * KIB
@@ -333,3 +367,32 @@ YAML_CONFIG_DEPTH: Final = 200
 """Brackets of one in YAML that are open at a time, since time grows with their square."""
 CONFIG_DEPTH: Final = 64
 """Deepest nesting in which places are told; what is deeper is kept as it is."""
+
+# --- export ---------------------------------------------------------------------------------------------
+SINKS: Final = 16
+"""Sinks that the audit log flows to."""
+SINKS_BYTES: Final = 64 * KIB
+"""Largest `export.toml`."""
+BATCH_RECORDS: Final = 500
+"""Records that a sink is given at a time, and so the most that it gets twice after a crash of the exporter."""
+BATCH_BYTES: Final = 1 * MIB
+"""Likewise, bytes of their lines; one record more may be in it."""
+TRAIL: Final = 16
+"""Ends of earlier batches that are remembered of a sink: a log whose end was lost is taken up at one of them."""
+REPEAT_BYTES: Final = 8 * MIB
+"""After a broken stream, so much of what went through it last is sent again: what a kernel holds for a receiver at
+most (`tcp_rmem`, 6 MiB by default), and what the receiver may not have read."""
+REPEAT_SECONDS: Final = 60.0
+"""Likewise only what is younger than this: a receiver reads within it."""
+SINK_SECONDS: Final = 15.0
+"""Time for a connection, and for an answer, seconds."""
+SINK_BACK_OFF_SECONDS: Final = 60.0
+"""Longest time between two tries; the first comes after half a second."""
+ANSWER_BYTES: Final = 64 * KIB
+"""What is read of the answer of a sink, bytes."""
+EXPORTER_BACK_OFF_SECONDS: Final = 60.0
+"""Longest time after which an exporter that ended is started again."""
+SERIES: Final = 1024
+"""Label sets that one connection, and one answer to a scrape, counts apart; what is beyond is counted as `_other`."""
+HTTP_BYTES: Final = 8 * KIB
+"""Longest head of an HTTP request on admin.sock."""

@@ -89,6 +89,7 @@ class Decision(msgspec.Struct, frozen=True):
         origin: `file:line` of that rule, or `built in`.
         durable: The record of this call is on stable storage before the call is forwarded.
         recheck: The host is looked at again before the call is forwarded.
+        recorded: The arguments are kept with the record, redacted and encrypted.
         depends: Only the name was looked at. `Decider.judge` has the last word; `verdict` is the most it can become.
         confirm: For ASK, what an approver must show besides the answer: `presence`, or nothing.
         result_bytes: Longest result that may pass, bytes of its line; 0 for no bound of its own.
@@ -103,6 +104,7 @@ class Decision(msgspec.Struct, frozen=True):
     origin: str = _NO_RULE
     durable: bool = False
     recheck: bool = False
+    recorded: bool = False
     depends: bool = False
     confirm: str = ""
     result_bytes: int = 0
@@ -170,6 +172,30 @@ class ToolFacts(msgspec.Struct, frozen=True):
     risk: str = ""
     reads: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
+
+
+class Action(enum.IntEnum):
+    """What follows from a finding, by policy; the greater one is the stricter one.
+
+    RECORD writes it down. NOTIFY also tells the person at the desktop. ASK lets no call of the server through without
+    a person's approval from then on. END ends the connection. QUARANTINE ends all connections of the server, or of
+    the host where the finding is about one, and refuses new ones. The last three also tell; ASK and QUARANTINE hold
+    until a person lifts them.
+    """
+
+    RECORD = 0
+    NOTIFY = 1
+    ASK = 2
+    END = 3
+    QUARANTINE = 4
+
+
+FINDING_KINDS: Final = (
+    "definition-drift", "hidden-characters", "denied-burst", "new-host", "new-tool", "off-hours", "volume",
+    "credential-moved", "auth-failures", "approval-flood", "response-spoofing", "protocol-violation", "clock-jump",
+    "log-gap",
+)  # fmt: skip
+"""What detectors find (`audit.findings` says what each means); the keys of `[findings]` in a policy."""
 
 
 class Mode(enum.Enum):

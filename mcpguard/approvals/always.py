@@ -21,6 +21,8 @@ from mcpguard.approvals.book import ApprovalError
 from mcpguard.approvals.members import token
 from mcpguard.model import Grade, Json, JsonObject, toml_text
 
+REDACTED: Final = "«redacted:"
+"""What stands where a secret was begins with this (`audit.redact.MARK`)."""
 ARGUMENT_BYTES: Final = 16 * 1024
 """Longest arguments that a rule is made of, encoded bytes."""
 _PINS: Final = 256
@@ -54,6 +56,8 @@ def rule_for(shown: JsonObject, taken_ids: Container[str]) -> str:
         if not name or not _WILD.isdisjoint(name):
             raise _refused(f"no rule describes exactly the name {name[:40]!a}")
     arguments = shown["arguments"] if shown["arguments"] is not None else {}
+    if REDACTED in msgspec.json.encode(arguments).decode():
+        raise _refused("its arguments hold a secret, which no policy may hold")
     if len(msgspec.json.encode(arguments)) > ARGUMENT_BYTES:
         raise _refused(f"its arguments are longer than {ARGUMENT_BYTES} bytes, too long for a rule")
     lines = [

@@ -47,7 +47,7 @@ class Question(msgspec.Struct, frozen=True):
         origin: `file:line` of it.
         reason: One sentence: why it asks.
         confirm: `presence`, or nothing.
-        arguments: The decoded arguments, as they will be forwarded.
+        arguments: The decoded arguments, as people are shown them: without secrets.
         timeout: Seconds until silence is a denial.
     """
 

@@ -3,8 +3,9 @@
 Rule 1. A body is a comma-joined run of JSON members without braces; the chain puts the envelope around it.
 Rule 2. Text of others is cut at `TEXT_CHARS` and written without a control, bidirectional or unassigned character:
 JSON escapes stand for them, which loses nothing and keeps a raw log harmless on a terminal.
-Rule 3. Arguments are never written, only their keyed digest and their size; while policy only watches, also their
-shape (`shape`).
+Rule 3. Arguments are not written, only their keyed digest and their size; while policy only watches, also their
+shape (`shape`), and where a rule says so, themselves: redacted and encrypted (`sealed`).
+Rule 4. Every text goes through `redact.current()` before it is cut, so before it is hashed: no secret is in the log.
 
 Cost: `call` 0.21 us, `outcome` 0.24 us, `digest` of 100 bytes 0.65 us, `parse_line` 2.4 us for a record of 418 bytes
 (CPython 3.11 on a 2-core virtual machine, best of 9 timeit runs of 100,000; tests/audit/test_record.py measures it
@@ -23,7 +24,9 @@ from typing import Any, Final
 
 import msgspec
 
-from mcpguard import model
+from mcpguard import limits, model
+from mcpguard.audit import redact
+from mcpguard.audit.marks import Marks
 from mcpguard.audit.shape import BYTES, shape
 from mcpguard.errors import JournalError
 from mcpguard.model import Json, JsonObject, Side, Verdict
@@ -49,13 +52,16 @@ REFUSED: Final = b"refused"
 LOST: Final = b"lost"
 """Outcome: no answer came."""
 
-ENVELOPE: Final = ("v", "seq", "prev", "t", "boot")
+ENVELOPE: Final = ("v", "seq", "prev", "t", "boot", "mac")
 """Members that the chain writes and a body may not."""
 
 _HEAD = re.compile(
-    rb'\{"v":1,"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})",'
+    rb'\{"v":([12]),"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})",'
     rb'"t":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)","boot":"([0-9a-f]{32})",',
 )
+_MAC = re.compile(rb',"mac":"[0-9a-f]{64}"\}')
+_MAC_BYTES: Final = 74
+_ABOUT: Final = len('{"arguments":,"cut":true}')
 _NAME_CHARS: Final = 64  # names of members are not cut below this, so that no two become one
 
 visible: Final = model.visible
@@ -70,8 +76,8 @@ class Record(msgspec.Struct, frozen=True):
         prev: SHA-256 of the previous line with its LF, hex.
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
-        type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host` or
-            `log`; readers skip types they do not know.
+        type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host`,
+            `quarantine` or `log`; readers skip types they do not know.
         body: Every member outside the envelope, `type` included.
     """
 
@@ -88,11 +94,45 @@ def harmless(line: bytes) -> str:
     return model.escape(line.rstrip(b"\n").decode("utf-8", "replace"))
 
 
+class _Begun(str):
+    """The beginning of a text, and how many characters were left out."""
+
+    __slots__ = ("beyond",)
+
+    beyond: int
+
+
 def cut(value: str, limit: int = TEXT_CHARS) -> str:
     """At most `limit` characters of a text, and how many were left out. Lone surrogates become escapes."""
-    if len(value) > limit:
-        value = f"{value[:limit]}…(+{len(value) - limit})"
+    beyond = value.beyond if isinstance(value, _Begun) else 0
+    if len(value) > limit or beyond:
+        value = f"{value[:limit]}…(+{max(len(value) - limit, 0) + beyond})"
     return value.encode("utf-8", "backslashreplace").decode()
+
+
+def _begun(value: Json, reach: int) -> Json:
+    """A JSON value in which no text is longer than is looked at to redact what will be written of it."""
+    if isinstance(value, str):
+        return value[:reach]
+    if isinstance(value, dict):
+        return {str(key): _begun(item, reach) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_begun(item, reach) for item in value]
+    return value
+
+
+def _redacted(value: Json) -> Json:
+    """A value without secrets; of long texts no more than will be written. The names of its members are ours."""
+    redactor = redact.current()
+    reach = TEXT_CHARS + redactor.reach
+    if isinstance(value, str):
+        text = redactor.text(value[:reach])
+        if len(value) > reach:
+            begun = _Begun(text)
+            begun.beyond = len(value) - reach
+            return begun
+        return text
+    return redactor.value(_begun(value, reach), names=False)
 
 
 def _tame(value: Json, limit: int) -> Json:
@@ -109,7 +149,7 @@ def _tame(value: Json, limit: int) -> Json:
 
 def encode(value: Json) -> bytes:
     """JSON of a value as records hold it. Call once and keep the bytes: this is not for every message."""
-    return _plain(msgspec.json.encode(_tame(value, TEXT_CHARS)))
+    return _plain(msgspec.json.encode(_tame(_redacted(value), TEXT_CHARS)))
 
 
 def _plain(raw: bytes) -> bytes:
@@ -119,6 +159,10 @@ def _plain(raw: bytes) -> bytes:
 
 def encode_object(members: JsonObject, most: int) -> bytes:
     """JSON of an object in at most `most` bytes: the more it holds, the shorter its texts and lists."""
+    return _fitted(_redacted(members), most)
+
+
+def _fitted(members: JsonObject, most: int) -> bytes:
     limit = TEXT_CHARS
     while limit:
         raw = msgspec.json.encode(_tame(members, limit))
@@ -168,15 +212,23 @@ def call_tail(
 
 
 def call(
-    start: bytes, ident: int, tail: bytes, hashed: bytes | None, size: int, shaped: bytes = b""
+    start: bytes,
+    ident: int,
+    tail: bytes,
+    hashed: bytes | None,
+    size: int,
+    shaped: bytes = b"",
+    kept: bytes = b"",
 ) -> bytes:
     """A decision on a request, in either direction.
 
     `start` is from `prefix`, `tail` from `call_tail`, `hashed` from `digest` (None: no arguments), `size` in bytes of
-    the encoded arguments. `ident` is the id on our side of the wire. `shaped` is from `shaped`, empty for none.
+    the encoded arguments. `ident` is the id on our side of the wire. `shaped` is from `shaped`, `kept` from
+    `sealed.member`, empty for none.
     """
-    if shaped and hashed is not None:
-        args = b'{"digest":"%b","size":%d,"shape":%b}' % (hashed, size, shaped)
+    if (shaped or kept) and hashed is not None:
+        more = (b',"shape":%b' % shaped if shaped else b"") + kept
+        args = b'{"digest":"%b","size":%d%b}' % (hashed, size, more)
         return b'"type":"call",%b"id":%d,%b"args":%b' % (start, ident, tail, args)
     if hashed is None:
         return b'"type":"call",%b"id":%d,%b"args":{"size":%d}' % (start, ident, tail, size)
@@ -185,7 +237,29 @@ def call(
 
 def shaped(arguments: JsonObject) -> bytes:
     """What arguments look like (`shape.shape`), encoded."""
-    return encode_object(shape(arguments), BYTES)
+    return _fitted(shape(arguments, redact.current()), BYTES)
+
+
+def arguments(value: Json, marks: Marks | None, most: int) -> bytes:
+    """Arguments as a record may keep them: redacted, and in at most `most` bytes of JSON.
+
+    An object with the member `arguments`, and `cut` if that is not all of them.
+    """
+    redactor = redact.current()
+    begun = _begun(value, most + redactor.reach)
+    if len(msgspec.json.encode(begun)) > limits.RECORDED_LOOK_BYTES:
+        return b'{"arguments":null,"cut":true}'
+    raw = msgspec.json.encode(redactor.value(begun, marks))
+    if len(raw) + _ABOUT <= most:
+        return b'{"arguments":%b}' % raw
+    redacted = msgspec.json.decode(raw)
+    limit = most
+    while limit:
+        shorter = msgspec.json.encode(_tame(redacted, limit))
+        if len(shorter) + _ABOUT <= most:
+            return b'{"arguments":%b,"cut":true}' % shorter
+        limit //= 2
+    return b'{"arguments":null,"cut":true}'
 
 
 def outcome(start: bytes, ident: int, tail: bytes, status: bytes, latency_us: int, size: int) -> bytes:
@@ -226,6 +300,30 @@ def finding(start: bytes, kind: str, name: str, fault: str, pinned: str, seen: s
     )
 
 
+def detected(kind: str, subject: str, says: str, members: JsonObject) -> bytes:
+    """Something unusual that detectors have found in other records (`findings.Finding`).
+
+    It has `event`, `detected`, and a `severity`, by which it is told from a deviation of one definition; `kind`,
+    `name` and `fault` say what was found, about what, in words, as those of a deviation do.
+    """
+    head = b'"type":"finding","event":"detected","kind":%b,"name":%b,"fault":%b' % (
+        encode(kind),
+        encode(subject),
+        encode(says),
+    )
+    return _members(head, members, ("kind", "name", "fault"))
+
+
+def quarantine(event: str, held: list[str], **members: Json) -> bytes:
+    """What is in quarantine has changed, or is so at the start of a daemon: `imposed`, `lifted`, `still`.
+
+    `held` is all of it, as `how server:NAME` or `how host:NAME`: the newest such record is what the next daemon
+    compares its file with.
+    """
+    head = b'"type":"quarantine","event":%b,"held":%b' % (encode(event), _plain(msgspec.json.encode(held)))
+    return _members(head, members, ("held",))
+
+
 def approval(event: str, ticket: str, start: bytes = b"", **members: Json) -> bytes:
     """A question to a person: `asked`, `granted`, `denied`, `expired`, `void`, or `left` by a call that gave up.
 
@@ -248,7 +346,11 @@ def flow(start: bytes, labels: list[str], tool: str) -> bytes:
 
 
 def session(start: bytes, event: str, **members: Json) -> bytes:
-    """The life of a connection: `begin`, `ready`, `end` (with exit code and counters)."""
+    """The life of a connection: `begin`, `ready`, `end` (with exit code and counters); or that it was `refused`.
+
+    `stage` is `caller` where who calls could not be established. `credential`: the id of the credential that a caller
+    has shown, never the credential, and `remote`, where it came from if that was another machine; both of `begin`.
+    """
     return _members(
         b'"type":"session",%b"event":%b' % (start, encode(event)), members, ("conn", "host", "server")
     )
@@ -282,7 +384,10 @@ def host(event: str, name: str, **members: Json) -> bytes:
 
 
 def log(event: str, **members: Json) -> bytes:
-    """The journal's own life: `opened`, `rotated`, `recovered`, `gap`."""
+    """The journal's own life: `opened`, `rotated` (names the segment before), `recovered`, `gap`.
+
+    Also `unwatched`, what detectors have left out.
+    """
     return _members(b'"type":"log","event":%b' % encode(event), members, ())
 
 
@@ -297,22 +402,31 @@ def _members(head: bytes, members: dict[str, Any], taken: tuple[str, ...]) -> by
 def parse_line(line: bytes) -> Record:
     """Read one line, with or without its LF.
 
-    Not here: whether it continues a chain; see `chain`.
+    Versions: 1 has no seal, 2 ends with the member `mac` (see `seal`).
+
+    Not here: whether it continues a chain, and whether the seal holds; see `chain`.
 
     Raises:
-        JournalError: It is not a record of this version; the message says what is wrong.
+        JournalError: It is not a record of these versions; the message says what is wrong.
     """
     head = _HEAD.match(line)
     if head is None:
         raise JournalError(_foreign(line))
+    version, seq, prev, time, boot = head.groups()
+    if version == b"2":
+        end = len(line) - line.endswith(b"\n") - _MAC_BYTES
+        if end < head.end() or not _MAC.match(line, end):
+            raise JournalError("not a record: it has no seal")
+        rest = b"{%b}" % line[head.end() : end]
+    else:
+        rest = b"{" + line[head.end() :]
     try:
-        body = msgspec.json.decode(b"{" + line[head.end() :])
+        body = msgspec.json.decode(rest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise JournalError("not JSON") from error
     kind = body.get("type") if isinstance(body, dict) else None
     if not isinstance(kind, str) or not body.keys().isdisjoint(ENVELOPE):
         raise JournalError("not a record: its body has no type, or repeats a member of the envelope")
-    seq, prev, time, boot = head.groups()
     return Record(int(seq), prev.decode(), time.decode(), boot.decode(), kind, body)
 
 
@@ -322,6 +436,6 @@ def _foreign(line: bytes) -> str:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "not JSON"
-    if isinstance(value, dict) and value.get("v", 1) != 1:
+    if isinstance(value, dict) and value.get("v", 1) not in (1, 2):
         return "a record of another version of the log"
     return "not a record: its envelope is not the one this log is written with"

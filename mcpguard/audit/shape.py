@@ -1,7 +1,7 @@
 """What arguments of a call look like, without what they say: what a policy is suggested from.
 
 Recorded while policy only watches. Rule: of values nothing is kept but the folder of a path and the host of a URL;
-both say where an agent works, which is what a person has to decide about.
+both say where an agent works, which is what a person has to decide about. Of a text that holds a secret nothing is.
 
 Decided:
     *The folder is that of the text*, nothing is looked up; so of a path that is itself a folder it is the one above.
@@ -13,6 +13,8 @@ import re
 from itertools import islice
 from typing import Final
 
+from mcpguard.audit.looks import secret_name
+from mcpguard.audit.redact import Redactor
 from mcpguard.model import Json, JsonObject
 
 NAMES: Final = 16
@@ -20,6 +22,7 @@ NAMES: Final = 16
 BYTES: Final = 2048
 """Longest encoded shape; longer ones are cut."""
 _TEXT_CHARS: Final = 256
+_TELLING: Final = ("path:", "url:")
 _PATH: Final = re.compile(r"/|(?!.*/\.{0,2}/)(?!.*/\.{1,2}\Z)/[^\\%]*")
 """An absolute path that says by its letters alone where it leads."""
 _URL: Final = re.compile(
@@ -28,9 +31,19 @@ _URL: Final = re.compile(
 )
 
 
-def shape(arguments: JsonObject) -> dict[str, str]:
+def shape(arguments: JsonObject, redactor: Redactor) -> dict[str, str]:
     """Name to `string`, `integer`, `number`, `boolean`, `null`, `array`, `object`, `path:FOLDER` or `url:HOST`."""
-    return {name: _word(value) for name, value in islice(arguments.items(), NAMES)}
+    return {
+        redactor.name(name): _public(name, value, redactor)
+        for name, value in islice(arguments.items(), NAMES)
+    }
+
+
+def _public(name: str, value: Json, redactor: Redactor) -> str:
+    word = _word(value)
+    if word.startswith(_TELLING) and (secret_name(name) or _word(redactor.text(value)) != word):
+        return "string"  # a secret with a slash in it would leave its beginning there
+    return word
 
 
 def _word(value: Json) -> str:

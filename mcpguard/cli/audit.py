@@ -14,18 +14,26 @@ from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import JournalError
 
 _VERBS: Final = {
+    "anchor": "auditanchor",
+    "erase": "auditerase",
+    "export": "auditexport",
+    "key": "auditkey",
+    "prune": "auditprune",
     "query": "auditquery",
     "report": "auditreport",
+    "ship": "auditship",
     "show": "auditshow",
+    "sink": "auditsink",
     "stats": "auditstats",
     "tail": "audittail",
+    "unknown": "auditunknown",
     "verify": "auditverify",
 }
 
 
 @click.group(cls=Verbs, table=_VERBS)
 def audit() -> None:
-    """Read the audit log, search and count in it, and check that nobody changed it."""
+    """Read the audit log, search and count in it, check that nobody changed it, and erase arguments that it keeps."""
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from mcpguard.audit.record import harmless
 from mcpguard.cli.audit import errors_told
 from mcpguard.cli.recordwords import Painter, colour_wanted
 from mcpguard.system import journalfiles, paths
+from mcpguard.system.argumentkeys import ArgumentReader
 
 
 @click.command()
@@ -20,13 +21,14 @@ from mcpguard.system import journalfiles, paths
 @click.option("--json", "as_json", is_flag=True, help="Print the records as they are in the log: JSON lines.")
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 def tail(count: int, follow: bool, as_json: bool, directory: Path | None) -> None:
-    """Show the last records of the log.
+    """Show the last records of the log, with the arguments that they keep.
 
     DIRECTORY is a log elsewhere, such as a copy.
     """
-    show = harmless if as_json else Painter(colour=colour_wanted()).line
     with errors_told():
         directory = directory or paths.audit_dir()
+        painter = Painter(colour=colour_wanted(), arguments=ArgumentReader(directory).arguments)
+        show = harmless if as_json else painter.line
         found, path, offset = journalfiles.last(directory, count)
         for line in found:
             _say(show(line))

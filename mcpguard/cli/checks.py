@@ -6,29 +6,30 @@ A check asks and never changes; what can be mended without asking a person is a 
 
 from __future__ import annotations
 
-import enum
 import functools
 import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from mcpguard import __version__
-from mcpguard.audit.chain import State, Verifier
+from mcpguard.audit.chain import State
 from mcpguard.audit.record import parse_line
 from mcpguard.cli import client
+from mcpguard.cli.checked import Finding, bad, note, ok
 from mcpguard.cli.scan import here
-from mcpguard.errors import ConfigError, DaemonError, GuardError, JournalError
+from mcpguard.cli.servicecheck import service
+from mcpguard.cli.signer import key_files
+from mcpguard.errors import ConfigError, DaemonError, GuardError, JournalError, TrustError
 from mcpguard.hosts.places import Scope
-from mcpguard.system import configfile, journalfiles, paths
+from mcpguard.system import configfile, journalcheck, journalfiles, paths
 from mcpguard.system.decoy import Result, decoys
 from mcpguard.system.hostfiles import HostFile
+from mcpguard.system.keyfiles import backend_name, desktop_keyring
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.program import stable_program
 from mcpguard.system.wrapstore import WrapStore
@@ -47,47 +48,6 @@ _MANAGED: Final = {
     ),
     "etc/codex/requirements.toml": ("Codex", ("mcp_servers",)),
 }
-
-
-class Level(enum.Enum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    NOTE = "note"
-    BAD = "bad"
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one check has found.
-
-    Attributes:
-        check: Which check.
-        level: How bad it is.
-        words: What was found.
-        fix: The command or the step that helps; empty if none is needed.
-        mend: Does it, if it can be done without asking; `--fix` calls it.
-    """
-
-    check: str
-    level: Level
-    words: str
-    fix: str = ""
-    mend: Callable[[], None] | None = None
-
-
-def ok(check: str, words: str) -> Finding:
-    """Nothing to do."""
-    return Finding(check, Level.OK, words)
-
-
-def note(check: str, words: str, fix: str = "") -> Finding:
-    """Something to know."""
-    return Finding(check, Level.NOTE, words, fix)
-
-
-def bad(check: str, words: str, fix: str = "", mend: Callable[[], None] | None = None) -> Finding:
-    """Something to mend."""
-    return Finding(check, Level.BAD, words, fix, mend)
 
 
 def program() -> Iterator[Finding]:
@@ -186,10 +146,7 @@ def chain() -> Iterator[Finding]:
                 "audit", f"{len(segments)} files, which takes a while to verify", "mcpguard audit verify"
             )
             return
-        verifier = Verifier()
-        for path in segments:
-            verifier.segment(journalfiles.lines(path), path.name)
-        report = verifier.finish()
+        report = journalcheck.check(directory).report
     except JournalError as error:
         yield note("audit", error.message)
         return
@@ -273,6 +230,26 @@ def managed(root: Path = Path("/")) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def keyring() -> Iterator[Finding]:
+    """Whether the keyring of the desktop can keep keys. It is not opened: that could ask for a password."""
+    ringed = [kept.ident for kept in key_files().list() if kept.place == "keyring"]
+    try:
+        found = backend_name(desktop_keyring())
+    except TrustError as error:
+        if ringed:
+            words = (
+                f"{error.message}, and your key {', '.join(ringed)} is in one: nothing can be signed with it"
+            )
+            yield bad("keyring", words, "run mcpguard where that keyring is, or: mcpguard key generate")
+        else:
+            yield ok(
+                "keyring", f"{error.message}: signing keys are kept in files, encrypted with a passphrase"
+            )
+        return
+    kept = f"it keeps {', '.join(ringed)}" if ringed else "mcpguard key generate --keyring keeps a key there"
+    yield ok("keyring", f"{found}: {kept}")
+
+
 def impostors() -> Iterator[Finding]:
     """Who should be refused is refused: tried, by a child with the wrong identity."""
     try:
@@ -289,5 +266,17 @@ def impostors() -> Iterator[Finding]:
             yield note("impostor", f"{decoy.who} could not be tried: {decoy.words}")
 
 
-CHECKS: Final = (program, directories, daemon, clock, policy, chain, configurations, managed, impostors)
+CHECKS: Final = (
+    program,
+    directories,
+    daemon,
+    service,
+    clock,
+    policy,
+    chain,
+    keyring,
+    configurations,
+    managed,
+    impostors,
+)
 """In the order in which they are shown."""

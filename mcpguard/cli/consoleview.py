@@ -23,7 +23,7 @@ _CALLS: Final = (("TIME", 8), ("HOST", 11), ("SERVER", 10), ("TOOL", 20), ("SAID
 _SESSIONS: Final = (
     ("HOST", 14), ("GRADE", 5), ("SERVER", 13), ("PIN", 4), ("MCP", 10), ("ALLOWED", 7), ("DENIED", 6), ("OPEN", 4),
 )  # fmt: skip
-_FINDINGS: Final = (("TIME", 8), ("SERVER", 12), ("WHAT", 24))
+_FINDINGS: Final = (("TIME", 8), ("SEVERITY", 8), ("SERVER", 12), ("WHAT", 24))
 _LEAST: Final = 6
 """A last column that has less room than this is left out."""
 _FOUND: Final = ("finding", "drop")
@@ -110,13 +110,25 @@ def top_line(status: JsonObject | None, away: str, width: int) -> Line:
     if failure := status["audit"]["failure"]:
         return Line(fit(f"NOTHING IS RECORDED, so nothing passes: {visible(failure)}", width), "red")
     many = len(status["connections"])
+    kept = _kept(status)
     return Line(
         fit(
             f"mcpguard {visible(status['version'])}  policy {policy['mode']}, {policy['rules']} rules  "
-            f"{many} connection{'' if many == 1 else 's'}  {calls['allowed']} allowed, {calls['denied']} denied",
+            f"{many} connection{'' if many == 1 else 's'}  {calls['allowed']} allowed, "
+            f"{calls['denied']} denied{kept}",
             width,
-        )
+        ),
+        "red" if kept else "",
     )
+
+
+def _kept(status: JsonObject) -> str:
+    """Who is kept out, for the end of the line."""
+    held = status.get("quarantine", {"entries": [], "failure": ""})  # a daemon of before has none
+    if held["failure"]:
+        return "  QUARANTINE cannot be read: everybody is kept out"
+    names = ", ".join(visible(entry["subject"]) for entry in held["entries"])
+    return f"  QUARANTINE: {names}" if names else ""
 
 
 def session_table(status: JsonObject | None, width: int) -> Table:
@@ -186,7 +198,8 @@ def _pin(entry: JsonObject) -> str:
 def _finding_line(body: JsonObject, width: int) -> Line:
     word, rest = told(body)
     named = what(body).removeprefix("finding ")
-    cells = (_clock(body.get("at", 0.0)), text(body.get("server"), "-"), named)
+    severity = text(body.get("severity"), "-")
+    cells = (_clock(body.get("at", 0.0)), severity, text(body.get("server"), "-"), named)
     return Line(_row(_FINDINGS, cells, rest, width), COLOURS.get(word, ""))
 
 

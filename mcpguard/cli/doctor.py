@@ -10,7 +10,8 @@ from typing import Final
 
 import click
 
-from mcpguard.cli.checks import CHECKS, Finding, Level
+from mcpguard.cli.checked import Finding, Level
+from mcpguard.cli.checks import CHECKS
 from mcpguard.cli.main import DRIFT
 from mcpguard.cli.terminal import print_json, say, tell
 from mcpguard.errors import GuardError
@@ -71,8 +72,9 @@ def _mended(finding: Finding) -> bool:
         return False
     try:
         finding.mend()
-    except OSError as error:
-        tell(f"could not mend: {finding.words}: {(error.strerror or str(error)).lower()}")
+    except (GuardError, OSError) as error:
+        why = error.sentence() if isinstance(error, GuardError) else (error.strerror or str(error)).lower()
+        tell(f"could not mend: {finding.words}: {why}")
         return False
     return True
 

@@ -1,9 +1,9 @@
-"""`mcpguard host`: say which agent hosts you trust, by what the kernel says of them.
+"""`mcpguard host`: say which agent hosts you trust, by what the kernel says of them; see those that are here.
 
 Exit codes: 0 done, 1 failed or declined, 2 usage, 3 no daemon runs (so no host is connected), 5 refused.
 
-Rule: everything shown comes from the kernel or from the list of enrolled hosts; what a host says of itself is marked
-as its own word. The list of known hosts suggests a name, and decides nothing.
+Rule: everything shown comes from the kernel, from the list of enrolled hosts or from configurations; what a host says
+of itself is marked as its own word. The list of known hosts suggests a name, and decides nothing.
 
 Not here: who may ask the daemon. Whatever runs as you can answer yes, too; `--yes` gives it nothing that it lacks.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import difflib
 import hashlib
 import json
 import os
@@ -25,8 +26,8 @@ import click
 import msgspec
 
 from mcpguard.audit.record import visible
-from mcpguard.cli import client
-from mcpguard.cli.hostwrap import diff_, unwrap_, wrap_
+from mcpguard.cli import client, hostsfound
+from mcpguard.cli.hostwrap import backups_, diff_, unwrap_, wrap_
 from mcpguard.cli.main import FAILED, exit_code
 from mcpguard.errors import DaemonError, GuardError, TrustError
 from mcpguard.hosts.catalogue import KnownHost, likely
@@ -44,6 +45,7 @@ from mcpguard.identity.statement import format_time
 from mcpguard.model import Grade, JsonObject
 from mcpguard.system.executables import describe, kind_of
 from mcpguard.system.kernel import Kernel
+from mcpguard.system.ownhosts import titles
 
 
 class Desk:
@@ -87,7 +89,7 @@ def host() -> None:
     """Agent hosts, such as Claude Code or VS Code: trust them, and put mcpguard before their servers."""
 
 
-for _verb in (wrap_, unwrap_, diff_):
+for _verb in (wrap_, unwrap_, diff_, backups_):
     host.add_command(_verb)
 
 
@@ -145,13 +147,15 @@ def _enrol(desk: Desk, reply: _Reply, found: Connected, name: str, unit: str, *,
 @host.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(*, as_json: bool) -> None:
-    """List the trusted hosts, and the connected ones that are not."""
+    """List the trusted hosts, the connected ones that are not, and those that are found by their configurations."""
     with _errors_told():
+        here = [one for one in hostsfound.found() if one.here]
         desk = _desk()
         desk.ensure()
         reply = _hosts(desk)
     if as_json:
-        _print_json({"enrolled": reply.enrolled, "connected": reply.connected})
+        told = [one.told() for one in here]
+        _print_json({"enrolled": reply.enrolled, "connected": reply.connected, "found": told})
         return
     for enrolled in reply.enrolled:
         _say(_enrolled_in_a_line(enrolled, reply.connected))
@@ -162,27 +166,36 @@ def list_(*, as_json: bool) -> None:
         _say("no host is trusted", f"next: {_START}")
     elif strangers:
         _say("next: mcpguard host trust")
+    if here:
+        _say("found by their configurations:", *(f"  {line}" for line in hostsfound.lines(here)))
 
 
 @host.command()
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, *, as_json: bool) -> None:
-    """Show by what a trusted host is recognised."""
+    """Show by what a trusted host is recognised, and which servers the configurations of a known one start."""
     with _errors_told():
+        known = hostsfound.found((name,))
         desk = _desk()
         desk.ensure()
         reply = _hosts(desk)
-        enrolled = _named(reply.enrolled, name)
-        mine = [one for one in reply.connected if one.host == name or concerns(one.facts, enrolled)]
+        enrolled = next((one for one in reply.enrolled if one.name == name), None)
+        if enrolled is None and not known:
+            raise _unknown(name, reply.enrolled)
+        mine = [
+            one for one in reply.connected if one.host == name or (enrolled and concerns(one.facts, enrolled))
+        ]
         if as_json:
-            _print_json({"host": enrolled, "connected": mine})
+            found = known[0].told() if known else None
+            _print_json({"host": enrolled, "connected": mine, "found": found})
             return
-        _say(*_enrolled_in_words(enrolled))
+        _say(*(_enrolled_in_words(enrolled) if enrolled else [f"{name}, {known[0].title}, is not trusted"]))
         for one in mine:
             state = "recognised" if one.host == name else "not recognised"
             _say(f"connection {one.id} to {one.server}: pid {one.pid}, {one.grade}, {state}")
             _say(*([f"  {one.sentence}"] if one.sentence else []))
+        _say(*(line for one in known for line in hostsfound.in_words(one)))
 
 
 @host.command()
@@ -477,6 +490,12 @@ def _named(enrolled: tuple[Enrolled, ...], name: str) -> Enrolled:
         if one.name == name:
             return one
     raise TrustError(f"no host is trusted as {name[:64]!a}", hint="mcpguard host list")
+
+
+def _unknown(name: str, enrolled: tuple[Enrolled, ...]) -> TrustError:
+    near = difflib.get_close_matches(name, [*titles(), *(one.name for one in enrolled)], n=1)
+    hint = f"did you mean {near[0]}?" if near else "mcpguard host list"
+    return TrustError(f"no host is known or trusted as {name[:64]!a}", hint=hint)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,11 @@
-"""`mcpguard host wrap`, `unwrap` and `diff`: mcpguard in the configurations of hosts.
+"""`mcpguard host wrap`, `unwrap`, `diff` and `backups`: mcpguard in the configurations of hosts.
 
 Exit codes: 0 done, or nothing to do; 1 declined; 2 usage; 5 nobody to ask; 6 a file could not be changed, the others
 were; 7 `diff --check`: some server starts without mcpguard.
+
+Decided:
+    *Copies are listed and not put back by a verb*, because a whole file from before loses whatever its host has
+    written since, which may be all of its state; `unwrap` gives back what mcpguard has changed.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import click
 
 from mcpguard.cli.main import CONFIG, DRIFT
 from mcpguard.cli.terminal import confirm, errors_told, print_json, say, tell
-from mcpguard.cli.wrapplan import Fault, Plan, called, carry_out, diff, to_unwrap, to_wrap
+from mcpguard.cli.wrapplan import Fault, Plan, called, carry_out, diff, to_unwrap, to_wrap, unclear
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.hosts.entries import Dialect
 from mcpguard.hosts.places import Place, Scope
@@ -88,9 +92,12 @@ def wrap_(
     """
     with errors_told(as_json=as_json):
         store = WrapStore(paths.wrapped_dir())
+        store.load()  # one that is damaged is said before anything is asked
         chosen = files(hosts, project)
         _require(servers, chosen)
-        plans, faults = to_wrap(chosen, store.load(), stable_program(), called(servers))
+        plans, faults = to_wrap(chosen, stable_program(), called(servers))
+        if not servers:
+            _tell_unclear(chosen)
         finish(plans, faults, store, "wrapped", dry_run=dry_run, yes=yes, as_json=as_json)
 
 
@@ -143,13 +150,36 @@ def diff_(hosts: tuple[str, ...], project: str | None, *, checked: bool, as_json
     """Show what `wrap` would change: the servers of HOSTS, or of all hosts, that start without mcpguard."""
     with errors_told(as_json=as_json):
         store = WrapStore(paths.wrapped_dir())
-        plans, faults = to_wrap(files(hosts, project), store.load(), stable_program())
+        store.load()  # one that is damaged is said before anything is asked
+        chosen = files(hosts, project)
+        plans, faults = to_wrap(chosen, stable_program())
+        _tell_unclear(chosen)
         show(plans, faults, as_json=as_json)
         if not plans and not faults and not as_json:
             say("every server that can be wrapped is")
         if checked and plans:
             sys.exit(DRIFT)
         _end(faults)
+
+
+@click.command("backups")
+@_AS_JSON
+def backups_(*, as_json: bool) -> None:
+    """List the copies that were kept of configurations, each as it was before mcpguard was put into it.
+
+    `host unwrap` takes mcpguard out and leaves what else was changed since; a copy is for when that is not enough.
+    """
+    with errors_told(as_json=as_json):
+        found = WrapStore(paths.wrapped_dir()).copies()
+        if as_json:
+            told = [{"file": copy.path, "at": copy.at, "copy": str(path)} for copy, path in found]
+            print_json({"ok": True, "copies": told})
+            return
+        say(*(f"{copy.at}  {copy.path}  {path}" for copy, path in found))
+        if found:
+            tell("to have one back: close its host, look at what is lost (diff COPY FILE), then cp COPY FILE")
+        else:
+            tell("no copies: mcpguard has changed no configuration")
 
 
 def files(hosts: tuple[str, ...], project: str | None) -> list[HostFile]:
@@ -264,6 +294,10 @@ def show(plans: list[Plan], faults: list[Fault], *, as_json: bool) -> None:
     tell(*(f"mcpguard: {fault.sentence}" for fault in faults))
     for plan in plans:
         tell(*diff(plan))
+
+
+def _tell_unclear(chosen: list[HostFile]) -> None:
+    tell(*(f"mcpguard: {line}: left alone" for one in chosen for line in unclear(one.servers)))
 
 
 def restarts(plans: list[Plan]) -> list[str]:

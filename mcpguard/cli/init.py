@@ -1,28 +1,27 @@
 """`mcpguard init`: every server of every host behind mcpguard, watching only; one question, and it can be undone.
 
 Nothing is fetched, no server is started, and policy stays as it is: where none is in force mcpguard watches and
-refuses nothing. Run again, it does what is new.
+refuses nothing. Run again, it does what is new. The service and the key are no reason to fail (`cli.besides`).
 
 Exit codes: 0 done, or nothing to do; 1 declined; 2 usage; 5 nobody to ask; 6 a file was left as it is.
 """
 
 from __future__ import annotations
 
-import re
 import sys
-from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
 
-from mcpguard.cli import client
+from mcpguard.cli import besides, client
+from mcpguard.cli.besides import Besides, State
+from mcpguard.cli.checklist import agreed
 from mcpguard.cli.hostwrap import carried_out, restarts
-from mcpguard.cli.main import CONFIG, FAILED
+from mcpguard.cli.main import CONFIG
 from mcpguard.cli.terminal import at_terminal, errors_told, print_json, say, tell
-from mcpguard.cli.wrapplan import Fault, Plan, diff, to_wrap
-from mcpguard.errors import GuardError, TrustError
-from mcpguard.hosts.entries import Entry
+from mcpguard.cli.wrapplan import Fault, Plan, diff, to_wrap, unclear
+from mcpguard.errors import DaemonError, GuardError
 from mcpguard.hosts.inventory import Remark, remarks
 from mcpguard.model import JsonObject, Mode
 from mcpguard.system import paths
@@ -30,9 +29,8 @@ from mcpguard.system.hostfiles import HostFile, present
 from mcpguard.system.ownhosts import places
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.program import stable_program
-from mcpguard.system.wrapstore import FileRecord, WrapStore
+from mcpguard.system.wrapstore import WrapStore
 
-_NUMBERS: Final = re.compile(r"\s*\d+(?:[\s,]+\d+)*[\s,]*")
 _SHOWN: Final = 10
 
 
@@ -44,42 +42,48 @@ class Outcome(msgspec.Struct, frozen=True):
         faults: What was left as it is, and why.
         secrets: Secrets in plain text that were seen.
         files: All configurations that were found.
+        besides: The service and the key.
     """
 
     plans: list[Plan]
     faults: list[Fault]
     secrets: list[Remark]
     files: list[HostFile]
+    besides: list[Besides]
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--no-service", is_flag=True, help="Leave the service manager of the system alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def init(*, dry_run: bool, yes: bool, as_json: bool) -> None:
+def init(*, dry_run: bool, yes: bool, no_service: bool, as_json: bool) -> None:
     """Put every server of every agent host behind mcpguard, which watches and refuses nothing.
 
-    Shows what changes in which file, and asks once. Undone by: mcpguard host unwrap --all
+    Where a service manager answers, the daemon becomes a service of yours. Shows what changes in which file, and asks
+    once. Undone by: mcpguard host unwrap --all; mcpguard daemon uninstall
     """
     with errors_told(as_json=as_json):
         files = list(present(places()))
         store = WrapStore(paths.wrapped_dir())
-        records = store.load()
+        store.load()  # one that is damaged is said before anything is asked
         program = stable_program()
-        plans, faults = to_wrap(files, records, program)
+        plans, faults = to_wrap(files, program)
+        beside = besides.planned(service=not no_service, at_terminal=at_terminal() and not yes)
         secrets = [one for one in remarks(s for f in files for s in f.servers) if one.kind == "secret"]
         if not as_json:
             _introduce(files, faults, secrets)
-        if plans and not dry_run:
-            plans = _agreed(plans, records, program, yes=yes, as_json=as_json)
-        elif not as_json:
-            _show(plans)
-        if plans and not dry_run:
-            client.ensure()  # before anything is changed: servers behind a daemon that cannot start are lost
-            plans, failed = carried_out(plans, store)
+            _show(plans, beside)
+        wanted = bool(plans) or any(one.state is State.PLANNED and one.marked for one in beside)
+        if wanted and not dry_run:
+            if not yes:
+                plans, beside = agreed(plans, beside, program)
+            plans, failed, beside = _carried_out(plans, beside, store)
             faults = [*faults, *failed]
             tell(*(f"left alone: {fault.sentence}" for fault in failed))
-        outcome = Outcome(plans, faults, secrets, files)
+        elif not dry_run:
+            beside = [one.left() if one.state is State.PLANNED else one for one in beside]
+        outcome = Outcome(plans, faults, secrets, files, beside)
         if as_json:
             print_json(_told(outcome, dry_run=dry_run))
         else:
@@ -101,6 +105,7 @@ def _introduce(files: list[HostFile], faults: list[Fault], secrets: list[Remark]
         more = f", {guarded} guarded already" if guarded else ""
         more += f", {remote} remote (left alone)" if remote else ""
         tell(f"{file.place.title}: {_many(len(started))} in {file.path}{more}")
+    tell(*(f"left alone: {line}" for file in files for line in unclear(file.servers)))
     tell(*(f"left alone: {fault.sentence}" for fault in faults))
     if secrets:
         tell("secrets in plain text; they stay where they are, and can be moved:")
@@ -111,84 +116,80 @@ def _many(servers: int) -> str:
     return "1 server" if servers == 1 else f"{servers} servers"
 
 
-def _show(plans: list[Plan]) -> None:
+def _show(plans: list[Plan], beside: list[Besides]) -> None:
+    """What would be done."""
     for plan in plans:
         tell(*diff(plan))
+    for one in beside:
+        if one.state is State.PLANNED and one.marked:
+            tell(*(f"{one.what}: {line}" for line in one.plan))
 
 
-def _agreed(
-    plans: list[Plan], records: dict[str, FileRecord], program: str, *, yes: bool, as_json: bool
-) -> list[Plan]:
-    """What may be changed: all of it, or on a terminal what a person has chosen.
+def _carried_out(
+    plans: list[Plan], beside: list[Besides], store: WrapStore
+) -> tuple[list[Plan], list[Fault], list[Besides]]:
+    """What was changed, what was not, and what came of the rest: the service first, which starts the daemon."""
+    service, key = beside
+    if plans or service.state is State.PLANNED:
+        service = _daemon(service)
+    done, failed = carried_out(plans, store)
+    return done, failed, [service, besides.carried_out(key)]
+
+
+def _daemon(service: Besides) -> Besides:
+    """Have a daemon that answers, before anything is changed: servers behind one that cannot start are lost.
 
     Raises:
-        TrustError: There is nobody to ask.
+        DaemonError: None can be started.
     """
-    if yes:
-        if not as_json:
-            _show(plans)
-        return plans
-    if not at_terminal():
-        raise TrustError("this needs a yes, and there is no terminal to ask on", hint="say it with --yes")
-    choices = [(plan, entry) for plan in plans for entry in plan.chosen]
-    off: set[int] = set()
-    _show(plans)
-    while True:
-        for number, (plan, entry) in enumerate(choices, 1):
-            mark = " " if number in off else "x"
-            where = f" (in {entry.path[1]})" if entry.path[0] == "projects" else ""
-            tell(f"{number:>3} [{mark}] {plan.host_file.place.title}: {entry.name}{where}")
-        tell("y: put mcpguard before those that are marked; numbers: mark them, or not; n: change nothing")
-        answer = click.prompt("Change these files", default="n", err=True, show_default=False)
-        if answer.strip().lower() in ("y", "yes"):
-            if len(off) < len(choices):
-                return _chosen(plans, choices, off, records, program)
-            answer = ""
-        if not _NUMBERS.fullmatch(answer):
-            tell("nothing was changed")
-            sys.exit(FAILED)
-        off ^= {int(word) for word in re.findall(r"\d+", answer)} & set(range(1, len(choices) + 1))
+    done = besides.carried_out(service)
+    try:
+        client.ensure()
+        client.request({"verb": "status"})  # where a manager listens, connecting says nothing yet
+    except DaemonError as error:
+        if done.state is not State.DONE:
+            raise
+        done = besides.taken_back(done, error.sentence())
+        client.ensure()
+    return done
 
 
-def _chosen(
-    plans: list[Plan],
-    choices: list[tuple[Plan, Entry]],
-    off: set[int],
-    records: dict[str, FileRecord],
-    program: str,
-) -> list[Plan]:
-    """The plans without the servers that were left out."""
-    places = {
-        (plan.target, entry.path) for number, (plan, entry) in enumerate(choices, 1) if number not in off
-    }
-    kept = []
-    for plan in plans:
-
-        def wanted(entry: Entry, target: Path = plan.target) -> bool:
-            return (target, entry.path) in places
-
-        kept += to_wrap([plan.host_file], records, program, wanted)[0]
-    return kept
-
-
-def _conclusion(outcome: Outcome, *, dry_run: bool) -> list[str]:
-    """What was done, what is to be done, and how to undo it."""
+def _done(outcome: Outcome) -> list[str]:
+    """What was done to configurations."""
     count = sum(len(plan.names) for plan in outcome.plans)
     hosts = sorted({plan.host_file.place.title for plan in outcome.plans})
-    if dry_run:
-        return [
-            f"{_many(count)} in {len(outcome.plans)} files would be put behind mcpguard; nothing was changed"
-        ]
     if not count and outcome.faults:
         return ["nothing was changed; what was left alone is said above"]
     if not count:
-        return ["nothing to do: every server that a host starts is behind mcpguard", _NEXT]
+        idle = all(one.state in (State.THERE, State.LATER) for one in outcome.besides)
+        doubt = any(unclear(file.servers) for file in outcome.files)
+        known = ", as far as that is understood," if doubt else ""
+        already = f"every server that a host starts{known} is behind mcpguard"
+        return [f"nothing to do: {already}" if idle else f"{already} already"]
     lines = [
         f"{_many(count)} of {', '.join(hosts)} {'starts' if count == 1 else 'start'} behind mcpguard now"
     ]
     if titled := restarts(outcome.plans):
         lines.append(f"restart: {', '.join(titled)}")
-    return [*lines, *_policy_words(), _NEXT, "undo everything: mcpguard host unwrap --all"]
+    return lines
+
+
+def _conclusion(outcome: Outcome, *, dry_run: bool) -> list[str]:
+    """What was done, what is to be done, and how to undo it."""
+    beside = [f"{one.what}: {one.words}" for one in outcome.besides if one.state is not State.THERE]
+    if dry_run:
+        count = sum(len(plan.names) for plan in outcome.plans)
+        would = f"{_many(count)} in {len(outcome.plans)} files would be put behind mcpguard; "
+        return [*beside, f"{would if count else ''}nothing was changed"]
+    undo = [one.undo for one in outcome.besides if one.state is State.DONE]
+    undo = ["mcpguard host unwrap --all", *undo] if outcome.plans else undo
+    return [
+        *_done(outcome),
+        *beside,
+        *(_policy_words() if outcome.plans else []),
+        *([_NEXT] if outcome.plans or not outcome.faults else []),
+        *([f"undo everything: {'; '.join(undo)}"] if undo else []),
+    ]
 
 
 _NEXT: Final = (
@@ -221,6 +222,8 @@ def _told(outcome: Outcome, *, dry_run: bool) -> JsonObject:
             for plan in outcome.plans
         ],
         "left": [fault.sentence for fault in outcome.faults],
+        "unclear": [line for file in outcome.files for line in unclear(file.servers)],
         "secrets": [{"file": one.file, "line": one.line, "server": one.server} for one in outcome.secrets],
         "restart": restarts(outcome.plans),
+        **{one.what: one.told() for one in outcome.besides},
     }

@@ -23,8 +23,8 @@ def new(file: str | None = None) -> str:
     Raises:
         TrustError: It is empty, the two differ, or there is neither file nor terminal.
     """
-    if (named := _named(file)) is not None:
-        return _from(named)
+    if (path := named(file)) is not None:
+        return _from(path)
     _need_terminal()
     first = _typed("Passphrase for the new key")
     if not first:
@@ -40,8 +40,8 @@ def of(ident: str, file: str | None = None) -> str:
     Raises:
         TrustError: It is empty, or there is neither file nor terminal.
     """
-    if (named := _named(file)) is not None:
-        return _from(named)
+    if (path := named(file)) is not None:
+        return _from(path)
     _need_terminal()
     typed = _typed(f"Passphrase of {ident}")
     if not typed:
@@ -49,7 +49,8 @@ def of(ident: str, file: str | None = None) -> str:
     return typed
 
 
-def _named(file: str | None) -> Path | None:
+def named(file: str | None = None) -> Path | None:
+    """The file that says the passphrase, if one is named."""
     name = file or os.environ.get(VARIABLE, "")
     return Path(name) if name else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import msgspec
 
 from mcpguard.audit.record import Record, parse_line
 from mcpguard.cli.progress import progress
+from mcpguard.cli.recordwords import unix
 from mcpguard.errors import JournalError
 from mcpguard.model import Grade, Json, JsonObject, Side, Verdict
 from mcpguard.policy.replay import CALL, Past
@@ -88,7 +88,7 @@ def _event(line: bytes, since: float) -> Asked | Answered | Saw | Began | None:
         record = parse_line(line)
     except JournalError:
         return None  # `audit verify` names it; what it said cannot be judged
-    at = _unix(record.time)
+    at = unix(record.time)
     if at < since:
         return None
     body = record.body
@@ -151,10 +151,3 @@ def _instance(record: Record) -> str:
     if "instance" in host:
         return f"{record.boot} {host.get('pid')} {host['instance']}"
     return f"{record.boot} {record.body.get('conn')}"
-
-
-def _unix(text: str) -> float:
-    try:
-        return dt.datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0

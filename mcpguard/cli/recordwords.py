@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -29,17 +30,28 @@ COLOURS: Final = {
     "drop": "yellow",
     "finding": "yellow",
     "trust": "cyan",
+    "medium": "yellow",
+    "high": "red",
+    "critical": "red",
 }
 _OWN_MEMBERS: Final = {"type", "event", "conn", "host", "server"}
+_ARGUMENT_CHARS: Final = 200
+"""How much of the arguments that a record keeps a line shows."""
 _DIGEST_CHARS: Final = 12
 """How much of a digest a line shows; `--json` shows all of it."""
 
 
 class Painter:
-    """Records as aligned lines: time, connection, server, what, decision, rule, latency. Every line stands alone."""
+    """Records as aligned lines: time, connection, server, what, decision, rule, latency. Every line stands alone.
 
-    def __init__(self, *, colour: bool) -> None:
+    `arguments` opens what a record keeps of its arguments (`system.argumentkeys`).
+    """
+
+    def __init__(
+        self, *, colour: bool, arguments: Callable[[JsonObject], JsonObject | None] = lambda _: None
+    ) -> None:
         self._colour = colour
+        self._arguments = arguments
 
     def line(self, line: bytes) -> str:
         """One record for a person; one that cannot be read says so."""
@@ -50,8 +62,24 @@ class Painter:
         word, rest = told(record.body)
         conn, server = (text(record.body.get(name), "-") for name in ("conn", "server"))
         colour = COLOURS.get(word) if self._colour else None
+        rest = f"{rest}{self._kept(record.body)}"
         decision = click.style(f"{word:<10}", fg=colour) if colour else f"{word:<10}"
         return f"{local(record.time)}  {conn:<6}  {server:<14}  {what(record.body):<32}  {decision}  {rest}".rstrip()
+
+    def _kept(self, body: JsonObject) -> str:
+        """The arguments that a record keeps, cut; that they are erased, or cannot be opened."""
+        try:
+            kept = self._arguments(body)
+        except JournalError as error:
+            return f"  ({error.message})"
+        if kept is None:
+            return ""
+        if kept.get("erased"):
+            return "  (arguments erased)"
+        shown = text(kept.get("arguments"))
+        more = len(shown) - _ARGUMENT_CHARS
+        ends = "…" if more > 0 or kept.get("cut") else ""
+        return f"  with {shown[:_ARGUMENT_CHARS]}{ends}"
 
     def answered(self, line: bytes, outcome: Record | None) -> str:
         """The record of a call with how it ended, in one line."""
@@ -80,6 +108,8 @@ def what(body: JsonObject) -> str:
     if "method" in body:
         answer = "< " if kind == "outcome" else ""
         return f"{answer}{text(body['method'])} {text(body.get('tool', body.get('target')))}".rstrip()
+    if kind == "finding" and "severity" in body:
+        return f"finding {text(body.get('kind'))}"
     if kind == "finding":
         return f"finding {text(body.get('kind'))} {text(body.get('name'))}".rstrip()
     if kind == "trust":
@@ -98,12 +128,21 @@ def told(body: JsonObject) -> tuple[str, str]:
             return text(body.get("status")), f"{latency}  {text(body.get('size'))} bytes"
         case "drop":
             return "drop", f"{text(body.get('reason'))}  {text(body.get('bytes'))} bytes"
+        case "finding" if "severity" in body:
+            return text(body["severity"]), f"{text(body.get('fault'))}{_done(body)}"
         case "finding":
             return "finding", f"{text(body.get('fault'))}{_digests(body)}"
         case "trust":
             return "trust", _trusted(body)
         case _:
             return "", _others(body)
+
+
+def _done(body: JsonObject) -> str:
+    """How often it was so, and what policy made of it."""
+    times = f"  {text(body['count'])} times" if body.get("count", 1) != 1 else ""
+    action = text(body.get("action"))
+    return f"{times}  -> {action}" if action not in ("", "record") else times
 
 
 def _digests(body: JsonObject) -> str:
@@ -143,6 +182,14 @@ def text(value: Json, absent: str = "") -> str:
 
 def _milliseconds(latency_us: Json) -> str:
     return f"{latency_us / 1000:.3f} ms" if isinstance(latency_us, int) else "?"
+
+
+def unix(time: str) -> float:
+    """The time of a record in seconds since 1970; 0.0 if it is none."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0
 
 
 def local(time: str) -> str:

@@ -66,7 +66,7 @@ def lines(files: list[HostFile], found: list[Remark], pinned: dict[str, str]) ->
             shown.append(f"  cannot be read: {file.fault}")
         elif not file.servers:
             shown.append("  no servers")
-        shown += [f"  {_in_a_line(server, pinned)}" for server in file.servers]
+        shown += [f"  {server_in_a_line(server, pinned)}" for server in file.servers]
     if not files:
         return [
             "no host of this user has a configuration with servers",
@@ -78,10 +78,12 @@ def lines(files: list[HostFile], found: list[Remark], pinned: dict[str, str]) ->
     every = [server for file in files for server in file.servers if server.entry.starts]
     wrapped = sum(server.wrapped for server in every)
     shown += ["", f"{len(every)} servers are started, {wrapped} of them behind mcpguard"]
-    return [*shown, "next: mcpguard init"] if wrapped < len(every) else shown
+    left = any(server.entry.editable and not server.wrapped for server in every)
+    return [*shown, "next: mcpguard init"] if left else shown
 
 
-def _in_a_line(server: Server, pinned: dict[str, str]) -> str:
+def server_in_a_line(server: Server, pinned: dict[str, str]) -> str:
+    """A server, whether mcpguard is before it, and what it starts."""
     entry = server.entry
     if not entry.starts:
         what = f"remote, {without_secrets(entry.url, ())}" if entry.url else entry.form.value
@@ -109,7 +111,7 @@ def _pinned() -> dict[str, str]:
 def _told(files: list[HostFile], found: list[Remark], pinned: dict[str, str]) -> JsonObject:
     return {
         "ok": not any(file.fault for file in files),
-        "files": [_file(file, pinned) for file in files],
+        "files": [file_told(file, pinned) for file in files],
         "remarks": [
             {"kind": one.kind, "file": one.file, "line": one.line, "server": one.server, "words": one.words}
             for one in found
@@ -117,7 +119,8 @@ def _told(files: list[HostFile], found: list[Remark], pinned: dict[str, str]) ->
     }
 
 
-def _file(file: HostFile, pinned: dict[str, str]) -> JsonObject:
+def file_told(file: HostFile, pinned: dict[str, str]) -> JsonObject:
+    """A configuration and its servers for a script."""
     return {
         "host": file.place.host,
         "title": file.place.title,

@@ -5,7 +5,7 @@ Cost: without the command tree, 3 MiB and 50 ms less (2-core virtual machine, te
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
 
 from mcpguard import limits
@@ -38,17 +38,17 @@ def serve(*, on_demand: bool = False, idle: float | None = None, system: bool = 
     """
     if system:
         paths.be_the_system()
-    from mcpguard.daemon import app  # asyncio and all
+    from mcpguard.daemon import process  # asyncio and all
 
     _log_to(on_demand)
-    app.main(idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0, everybody=system)
+    process.main(
+        idle=idle if idle is not None else limits.IDLE_SECONDS if on_demand else 0.0, everybody=system
+    )
 
 
 def _log_to(on_demand: bool) -> None:
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    from mcpguard.daemon.logtext import log_to
+
     if on_demand:
         private_directory(paths.state_dir())
-        handler = logging.FileHandler(paths.daemon_log(), encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger("mcpguard").addHandler(handler)
-    logging.getLogger("mcpguard").setLevel(logging.INFO)
+    log_to(os.fspath(paths.daemon_log()) if on_demand else sys.stderr)

@@ -9,6 +9,7 @@ import msgspec
 
 from mcpguard.audit.record import visible
 from mcpguard.cli import client
+from mcpguard.cli.sinkwords import in_a_line
 from mcpguard.model import JsonObject
 
 
@@ -34,8 +35,29 @@ def _lines(reply: JsonObject) -> list[str]:
         f"servers  end with their session ({_means(reply['reaping'])}); not promised: {reply['reaping']['limits']}",
         f"open     {len(reply['connections'])} connections, {reply['served']} since the start",
     ]
+    lines += _export(reply.get("export", {}))
     lines += [_connection(connection) for connection in reply["connections"]]
+    return lines + watched(reply)
+
+
+def watched(reply: JsonObject) -> list[str]:
+    """What was found since the daemon began, and what is in quarantine; nothing where there is nothing to say."""
+    counts = [f"{many} {word}" for word, many in reversed(reply.get("findings", {}).items()) if many]
+    lines = [f"findings {', '.join(counts)} since the start; see: mcpguard findings"] if counts else []
+    held = reply.get("quarantine", {"entries": [], "failure": ""})  # a daemon of before has none
+    if held["failure"]:
+        lines.append(f"KEPT OUT everybody: {visible(held['failure'])}")
+    for entry in held["entries"]:
+        what = "KEPT OUT" if entry["how"] == "refuse" else "ASKED   "
+        why = f" ({visible(entry['reason'])})" if entry["reason"] else ""
+        lines.append(f"{what} {visible(entry['subject'])} since {visible(entry['since'])}{why}")
     return lines
+
+
+def _export(export: JsonObject) -> list[str]:
+    """The sinks of the audit log; nothing if there are none."""
+    wrong = [f"export   {visible(export['error'])}"] if export.get("error") else []
+    return wrong + [f"export   {in_a_line(each)}" for each in export.get("sinks", [])]
 
 
 def _means(reaping: JsonObject) -> str:

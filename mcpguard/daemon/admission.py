@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from mcpguard.audit import record
+from mcpguard.audit import record, redact
+from mcpguard.audit.knownvalues import of_environment
 from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.callers import Attested, Callers, require_unchanged
 from mcpguard.daemon.company import Company
@@ -24,9 +25,11 @@ from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered, Registry
+from mcpguard.daemon.revival import Restarts, covered
 from mcpguard.daemon.session import Session, Upstream
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.upstream import connect
+from mcpguard.daemon.vigilance import Vigilance
 from mcpguard.errors import GuardError, PeerError, TrustError, UpstreamError
 from mcpguard.gate.gate import Gate
 from mcpguard.identity.naming import server_name
@@ -75,6 +78,25 @@ class Ticket(msgspec.Struct, frozen=True):
     start: bytes
 
 
+class _Again:
+    """Where a server comes from whose session goes on (`revival.Source`)."""
+
+    def __init__(self, admission: Admission, ticket: Ticket, host: Attested) -> None:
+        self._admission = admission
+        self._ticket = ticket
+        self._host = host
+        self._launches: list[Launch] = []
+
+    async def start(self, stderr: int) -> tuple[Upstream, int, int]:
+        launch, upstream, source, sink = await self._admission.again(self._ticket, self._host, stderr)
+        self._launches.append(launch)
+        return upstream, source, sink
+
+    def tidy(self) -> None:
+        for launch in self._launches:
+            launch.tidy()
+
+
 def refusal_code(error: GuardError) -> int:
     """What `mcpguard run` exits with when admission fails."""
     match error:
@@ -98,9 +120,10 @@ class Admission:
         policies: The policy in force.
         company: What sessions have in common.
         audience: Whom the daemon serves.
+        vigilance: Who is kept away, and who writes down callers that are refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 (what a connection is admitted by)
         self,
         recorder: Recorder,
         spawner: Spawner,
@@ -110,7 +133,9 @@ class Admission:
         policies: Policies,
         company: Company,
         audience: Audience,
+        vigilance: Vigilance,
     ) -> None:
+        self._vigilance = vigilance
         self._audience = audience
         self._policies = policies
         self._company = company
@@ -137,10 +162,13 @@ class Admission:
             JournalError: The beginning of the session cannot be recorded.
         """
         began = time.monotonic()
-        hello = await lifeline.hello()
-        check_stdio(lifeline.descriptors, own)
-        stdin, stdout, _ = lifeline.descriptors
-        host = await self._callers.attest(peer, stdin, stdout, self._policies.rules.on_update)
+        with self._vigilance.refused.noting(peer):
+            hello = await lifeline.hello()
+            redact.current().learn(of_environment(hello.env))
+            check_stdio(lifeline.descriptors, own)
+            stdin, stdout, _ = lifeline.descriptors
+            host = await self._callers.attest(peer, stdin, stdout, self._policies.rules.on_update)
+        self._vigilance.quarantine.met(host)
         try:
             self._tell(lifeline, host)
             admitted = await self._admit(lifeline, hello, host, ident)
@@ -165,7 +193,7 @@ class Admission:
                 launch = await self._launcher.prepare(ticket.registered.manifest, hello)
             cwd = os.fsdecode(launch.cwd)
             standing = self._policies.standing(ticket.name, host.caller, cwd, ticket.registered)
-            upstream, source, sink = await self._reach(lifeline, hello, launch)
+            upstream, source, sink = await self._reach(lifeline.descriptors[2], hello, launch)
             launch = launch.executed()
             try:
                 require_unchanged(host)
@@ -180,9 +208,12 @@ class Admission:
         except BaseException:
             launch.tidy()
             raise
-        session = self._session(ticket, host, upstream, standing)
         stdin, stdout, stderr = lifeline.take()
-        os.close(stderr)
+        session = self._session(ticket, host, upstream, standing)
+        if hello.kind != "connect" and covered(self._policies, ticket.name):
+            session.revive_with(self._revival(ticket, host, stderr))
+        else:
+            os.close(stderr)
         session.attach(Side.HOST, stdin, stdout)
         session.attach(Side.SERVER, source, sink)
         return Admitted(session, lifeline, ticket.start, launch)
@@ -216,8 +247,12 @@ class Admission:
                     f"the server {name!a} is registered as a command, and the host gives a socket",
                     hint=f"compare it: mcpguard server show {name}; or name this one: mcpguard run --name",
                 )
+            if found is not None:
+                given = frozenset(word.encode() for word in found.manifest.launch.env_pass)
+                redact.current().learn(of_environment(hello.env, given))
             start = record.prefix(ident, host.evidence(), name)
             self._audience.require_registered(hello, registered=found is not None)
+            self._vigilance.quarantine.require(name, host)
             _require_leave(hello, name, found, rules)
             found = self._defined(found, rules)
         except GuardError as error:
@@ -243,6 +278,39 @@ class Admission:
                 return found
             raise
 
+    def _revival(self, ticket: Ticket, host: Attested, stderr: int) -> Restarts:
+        """What starts the server again if it crashes; takes over the host's stderr, which it keeps for that."""
+
+        def note(event: str, members: JsonObject) -> None:
+            self._recorder.later([record.session(ticket.start, event, **members)])
+
+        return Restarts(self._policies, ticket.name, stderr, _Again(self, ticket, host), note)
+
+    async def again(self, ticket: Ticket, host: Attested, stderr: int) -> tuple[Launch, Upstream, int, int]:
+        """Start the server of a running session once more, by what is registered and in force now.
+
+        Raises:
+            GuardError: It may not run any more, or cannot be started.
+        """
+        hello = ticket.hello
+        command = () if hello.kind == "name" else tuple(os.fsdecode(word) for word in hello.argv)
+        found = self._registry.find(ticket.name, command)
+        self._vigilance.quarantine.require(ticket.name, host)
+        _require_leave(hello, ticket.name, found, self._policies.rules)
+        if (found is None) is not (ticket.registered is None):
+            raise TrustError("its manifest has come or gone since", hint="restart it from the host")
+        require_unchanged(host)
+        launch = unpinned(hello)
+        if found is not None:
+            hello = self._audience.launched(hello, found.manifest)
+            launch = await self._launcher.prepare(found.manifest, hello)
+        try:
+            reached = await self._reach(stderr, hello, launch)
+        except BaseException:
+            launch.tidy()
+            raise
+        return (launch.executed(), *reached)
+
     def _session(self, ticket: Ticket, host: Attested, upstream: Upstream, standing: Standing) -> Session:
         found = ticket.registered
         gate = Gate(
@@ -259,8 +327,8 @@ class Admission:
             self._company.outside(lambda findings: self._registry.noticed(ticket.name, findings)),
         )  # fmt: skip
 
-    async def _reach(self, lifeline: Lifeline, hello: Hello, launch: Launch) -> tuple[Upstream, int, int]:
-        """The server, and the descriptors to read from and write to it."""
+    async def _reach(self, stderr: int, hello: Hello, launch: Launch) -> tuple[Upstream, int, int]:
+        """The server, with this stderr, and the descriptors to read from and write to it."""
         if hello.kind == "connect":
             listening = await connect(_absolute(hello.cwd, hello.argv[0]), os.geteuid())
             return (listening, *listening.descriptors())
@@ -275,7 +343,7 @@ class Admission:
                 habits=hello.habits,
                 stdin=theirs_in,
                 stdout=theirs_out,
-                stderr=lifeline.descriptors[2],
+                stderr=stderr,
                 image=launch.image,
             )
         except ValueError as error:

@@ -1,15 +1,12 @@
 """The daemon: wires the rooms together, serves until told to stop, and leaves nothing behind.
 
-Start is race-free: whoever holds the lock in the runtime directory is the daemon; the others see that it answers
-and leave. An on-demand daemon ends by itself after a time without connections.
+An on-demand daemon ends by itself after a time without connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import gc
 import itertools
 import logging
 import os
@@ -19,13 +16,12 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 
 import msgspec
 
 from mcpguard import __version__, limits
 from mcpguard.approvals.book import Book
-from mcpguard.audit import record
+from mcpguard.audit import record, redact
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.approvals import Approvals
@@ -34,12 +30,15 @@ from mcpguard.daemon.callers import Attested, Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
+from mcpguard.daemon.exporter import Exporter
 from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.instances import Instances
+from mcpguard.daemon.keeping import Keeping
 from mcpguard.daemon.launching import Launcher
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
+from mcpguard.daemon.metrics import Meter
 from mcpguard.daemon.notify import Desktop
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
@@ -50,40 +49,53 @@ from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.daemon.trustdesk import TrustDesk
+from mcpguard.daemon.vigilance import Vigilance
 from mcpguard.errors import DaemonError, GoneError, GuardError
 from mcpguard.model import JsonObject
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
-from mcpguard.system.activation import handed_over
-from mcpguard.system.allocator import give_back, keep_freed_memory
+from mcpguard.system.allocator import give_back, quiet_collector
 from mcpguard.system.approver import Below
-from mcpguard.system.files import private_directory, public_directory
+from mcpguard.system.argumentkeys import ArgumentKeys
 from mcpguard.system.folderstore import FolderStore
 from mcpguard.system.hostsfile import HostsFile
 from mcpguard.system.journal import Journal
-from mcpguard.system.journalfiles import latest
 from mcpguard.system.journalhome import boot_id
 from mcpguard.system.kernel import Kernel
 from mcpguard.system.memory import open_descriptors, pss
 from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest
-from mcpguard.system.policystore import PolicyStore, SystemPolicy
-from mcpguard.system.privacy import keep_private
+from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
+from mcpguard.system.sinkfile import SinkFile
 from mcpguard.system.truststore import Seen, TrustStore
 
 _log = logging.getLogger("mcpguard")
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
-_LOCK_SECONDS = 10.0
 _JUDGE_SECONDS = 30.0
 """How often the manifests of running servers are judged again: they expire, and keys do."""
 _NOTE_SECONDS = 3600.0
 """How often what is trusted is written to the log, so that its newest segments always have it."""
-_COLLECT = (20_000, 20, 50)
-"""Thresholds of the cycle collector: messages are freed by reference counts, cycles are rare."""
+
+
+class Service(msgspec.Struct, frozen=True):
+    """What a service manager has to do with this daemon.
+
+    Attributes:
+        sockets: Those that it handed over, by name.
+        notify: Where it wants to hear how we are.
+    """
+
+    sockets: dict[str, socket.socket] = {}
+    notify: ServiceNotify = msgspec.field(default_factory=lambda: ServiceNotify({}))
+
+    @property
+    def managed(self) -> bool:
+        """Whether there is one."""
+        return bool(self.sockets) or self.notify.heard
 
 
 class Daemon:
@@ -112,11 +124,13 @@ class Daemon:
         self._audience = audience
         self._service = service or Service()
         self._recorder = Recorder(journal)
+        redact.install(redact.Redactor(journal.key))
         self._folders = folders = Folders(FolderStore(paths.policy_dir()))
         self._policies = Policies(store, folders)
         self._idle = idle
         self._line_seconds = line_seconds
         self._spawner = Spawner()
+        self._exporter = Exporter(SinkFile(paths.export_dir()), paths.audit_dir())
         self._sessions: dict[str, Session] = {}
         enrolments = Enrolments(HostsFile(paths.hosts_dir()))
         trusted = TrustStore(paths.trust_dir())
@@ -132,8 +146,13 @@ class Daemon:
         self._approvals = approvals = Approvals(
             book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
+        self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
         approvals.add(self._desktop)
+        self._vigilance = vigilance = Vigilance(
+            self._recorder, self._policies, self._sessions, self._instances, self._desktop, approvals,
+            lambda session: self._renew(session, session.standing),
+        )  # fmt: skip
         self._admission = Admission(
             self._recorder,
             self._spawner,
@@ -141,13 +160,15 @@ class Daemon:
             registry,
             self._launcher,
             self._policies,
-            Company(book, self._instances, approvals.changed),
+            Company(book, self._instances, approvals.changed, keeping.keep),
             audience,
+            vigilance,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
         self._counter = itertools.count(1)
+        self._meter = Meter()
         self._totals = {"allowed": 0, "denied": 0, "dropped": 0}
         self._served = 0
         self._stopping = asyncio.Event()
@@ -158,10 +179,12 @@ class Daemon:
         self._verbs = control.Verbs(
             reading={
                 "status": self._status,
+                "metrics": lambda _: self._metrics(),
                 "presence": presence.described,
                 **folders.reading(),
                 **desk.reading(),
                 **approvals.reading(),
+                **vigilance.quarantine.reading(),
             },
             changing={
                 "policy-apply": self._apply,
@@ -169,11 +192,17 @@ class Daemon:
                 **desk.changing(),
                 **folders.changing(self._recorder, self._refold),
             },
-            approving={**approvals.approving(), **presence.changing()},
+            approving={
+                **approvals.approving(),
+                **presence.changing(),
+                **keeping.erasing(),
+                **vigilance.quarantine.approving(),
+            },
             askers=self._askers,
             hosts=self._enrolled,
             keepers=_keepers(),
             audience=audience,
+            metrics=self._metrics,
         )
 
     async def serve(self) -> None:
@@ -184,6 +213,7 @@ class Daemon:
         if self._service.managed or self._audience.everybody:
             loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._desk.note_trust("start")
+        self._vigilance.start()
         self._approvals.abandoned(self._instances.open_tickets)
         await self._spawner.start()
         self._launcher.start()
@@ -216,7 +246,10 @@ class Daemon:
             await self._spawner.close()
             await self._launcher.close()
             admin.close()
+            await self._vigilance.close()
             await self._recorder.close()
+            self._keeping.close()
+            await self._exporter.close()
 
     def _launch(self, work: Coroutine[None, None, None], name: str) -> None:
         task = spawn_task(work, name=name)
@@ -233,13 +266,15 @@ class Daemon:
 
     async def _serve_shim(self, lifeline: Lifeline, sock: socket.socket, settled: Callable[[], None]) -> None:
         try:
-            lifeline.peer = peer = attest(sock)
+            with self._vigilance.refused.noting():
+                lifeline.peer = peer = attest(sock)
         except GuardError as error:
             lifeline.refuse(admission.REFUSED, error)
             lifeline.close()
             return
         try:
-            self._audience.require_caller(peer)
+            with self._vigilance.refused.noting(peer):
+                self._audience.require_caller(peer)
             self._check_room(peer.facts.uid)
             ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
             admitted = await self._admission.admit(lifeline, peer, ident=ident, own=self._own)
@@ -271,10 +306,13 @@ class Daemon:
         self._served += 1
         if self._stopping.is_set():
             session.end("the daemon ends", now=True)
+        elif why := self._vigilance.quarantine.refusal(session):  # imposed while the server was started
+            session.cut(why)
         try:
             await admission.serve(admitted, self._recorder, self._instances)
         finally:
             del self._sessions[session.ident]
+            self._meter.ended(*session.tally)
             for key in self._totals:
                 self._totals[key] += session.status()[key]
             self._busy_until = asyncio.get_running_loop().time()
@@ -304,12 +342,12 @@ class Daemon:
     def _enrolled(self) -> dict[int, Below]:
         """Processes below which nobody may change anything: enrolled hosts that are connected and alive."""
         hosts = [session.host for session in self._sessions.values() if session.host.recognition.name]
-        return self._below(hosts, "a program that an enrolled host has started")
+        return self._vigilance.former() | self._below(hosts, "a program that an enrolled host has started")
 
     def _askers(self) -> dict[int, Below]:
         """Processes below which nobody may approve: every host that is connected, enrolled or not."""
         hosts = [session.host for session in self._sessions.values()]
-        return self._below(hosts, "a program that a connected host has started")
+        return self._vigilance.former() | self._below(hosts, "a program that a connected host has started")
 
     def _below(self, hosts: list[Attested], words: str) -> dict[int, Below]:
         return {
@@ -326,8 +364,8 @@ class Daemon:
 
     # --- verbs of admin.sock -------------------------------------------------------------------------------
 
-    def _status(self, _request: Request) -> JsonObject:
-        sessions = [session.status() for session in self._sessions.values()]
+    def _status(self, _request: Request | None = None) -> JsonObject:
+        sessions = [redact.current().value(each.status(), names=False) for each in self._sessions.values()]
         totals = {key: count + sum(s[key] for s in sessions) for key, count in self._totals.items()}
         return {
             "version": __version__,
@@ -337,13 +375,25 @@ class Daemon:
             "paths": {"runtime": str(paths.runtime_dir()), "audit": str(paths.audit_dir())},
             "policy": _described(self._policies.applied),
             "audit": {"failure": self._recorder.failure},
+            "export": self._exporter.status(),
             "reaping": self._spawner.promise(),
             "memory": {"pss_bytes": pss(os.getpid())},
             "descriptors": open_descriptors(),
             "served": self._served,
             "calls": totals,
+            **self._vigilance.status(),
             "connections": sessions,
         }
+
+    def _metrics(self) -> JsonObject:
+        told = {
+            "mcpguard_audit_records_total": self._recorder.recent.count,
+            "mcpguard_audit_failures_total": self._recorder.failures,
+            "mcpguard_findings_total": self._recorder.findings,
+            "mcpguard_tickets_waiting": self._approvals.open_count,
+        }
+        tallies = [session.tally for session in self._sessions.values()]
+        return {"text": self._meter.text(tallies, self._status(), told)}
 
     def _apply(self, request: Request) -> JsonObject:
         before = self._policies.applied.digest if self._policies.applied else ""
@@ -369,7 +419,7 @@ class Daemon:
         for session in self._sessions.values():
             self._renew(session, session.standing)
         self._approvals.void("the policy was changed", policy=rules.digest)
-        _quiet_collector()
+        quiet_collector()
 
     def _in_a_line(self) -> str:
         """What a service manager shows of us."""
@@ -428,6 +478,8 @@ class Daemon:
         self._looked = now if look else self._looked
         self._instances.tick()
         self._approvals.tick()
+        self._vigilance.tick()
+        self._exporter.tick(now)
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:
@@ -436,6 +488,7 @@ class Daemon:
         if now - self._noted > _NOTE_SECONDS:
             self._noted = now
             self._desk.note_trust("still")
+            self._vigilance.quarantine.note()
         if self._idle and not self._tasks and now - self._busy_until > self._idle:
             _log.info("nothing to do for %.0f seconds", self._idle)
             self._stopping.set()
@@ -457,113 +510,3 @@ def _described(rules: RuleSet | None) -> JsonObject:
     if rules is None:
         return {"source": "built in", "mode": "observe", "rules": 0, "digest": ""}
     return {"source": rules.file, "mode": rules.mode.value, "rules": len(rules.rules), "digest": rules.digest}
-
-
-def take_lock(directory: Path, *, handed: bool = False) -> int:
-    """The lock that makes this process the daemon; it is held until the descriptor is closed.
-
-    It names us, so that a shim can tell whether who listens is who holds it. `handed`: the socket is a service
-    manager's, and that it can be connected to says nothing about another daemon.
-
-    Raises:
-        DaemonError: Another daemon serves already (its message is what to tell the user).
-    """
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if (not handed and _answers(directory / "run.sock")) or time.monotonic() > deadline:
-                os.close(fd)
-                raise DaemonError("a daemon runs already", hint="mcpguard status") from None
-            time.sleep(0.02)
-        else:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-            return fd
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(os.fspath(path))
-        except OSError:
-            return False
-        return True
-
-
-class Service(msgspec.Struct, frozen=True):
-    """What a service manager has to do with this daemon.
-
-    Attributes:
-        sockets: Those that it handed over, by name.
-        notify: Where it wants to hear how we are.
-    """
-
-    sockets: dict[str, socket.socket] = {}
-    notify: ServiceNotify = msgspec.field(default_factory=lambda: ServiceNotify({}))
-
-    @property
-    def managed(self) -> bool:
-        """Whether there is one."""
-        return bool(self.sockets) or self.notify.heard
-
-
-def main(*, idle: float = 0.0, everybody: bool = False) -> None:
-    """Run the daemon in the foreground until SIGTERM, SIGINT or `mcpguard daemon stop`.
-
-    `everybody`: serve every user of the machine.
-
-    Raises:
-        GuardError: It cannot start; the sentence says why.
-    """
-    os.umask(0o077)
-    os.chdir("/")
-    if not keep_private():
-        _log.warning("this system does not keep other programs of yours from looking into the daemon")
-    directory = (public_directory if everybody else private_directory)(paths.runtime_dir())
-    service = Service(handed_over(directory), ServiceNotify())
-    lock = take_lock(directory, handed=bool(service.sockets))
-    _raise_limits()
-    private_directory(paths.state_dir())
-    audience = Audience(everybody, private_directory(paths.server_home())) if everybody else Audience()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_main(idle, service, audience))
-    os.close(lock)
-
-
-async def _main(idle: float, service: Service, audience: Audience) -> None:
-    journal = Journal.open(paths.audit_dir())
-    last = latest(paths.audit_dir(), "trust")
-    remembered = Seen.from_record(last.body) if last else None
-    store = (SystemPolicy if audience.everybody else PolicyStore)(paths.policy_dir())
-    daemon = Daemon(journal, store, idle, remembered=remembered, service=service, audience=audience)
-    _quiet_collector()
-    keep_freed_memory()
-    await daemon.serve()
-
-
-def _raise_limits() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    _, core = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, core))
-
-
-def _quiet_collector() -> None:
-    """Keep the cycle collector from walking what lives as long as the daemon, which would stall calls."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT)
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """The loop of uvloop where it is installed; asyncio's own loop gives the same results, slower."""
-    if os.environ.get("MCPGUARD_LOOP") == "asyncio":
-        return None
-    try:
-        import uvloop  # noqa: PLC0415 (optional)
-    except ImportError:
-        return None
-    return uvloop.Loop

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from mcpguard.approvals.book import ApprovalError, Book
 from mcpguard.approvals.ticket import Answer, Scope, State, Ticket
 from mcpguard.approvals.words import describe
-from mcpguard.audit import record
+from mcpguard.audit import record, redact
 from mcpguard.daemon.control import Caller, Personal, PresenceWanted, Verb
 from mcpguard.daemon.recent import Bell, Recent
 from mcpguard.daemon.recorder import Recorder
@@ -154,7 +154,7 @@ class Approvals:
         for ticket in settled:
             self._settle(ticket)
         for ticket in fresh:
-            shown = describe(ticket, time.monotonic_ns())
+            shown = _described(ticket)
             for channel in self._channels:
                 channel.show(shown)
         self._bell.ring()
@@ -185,6 +185,11 @@ class Approvals:
         for channel in self._channels:
             channel.withdraw(ticket.ident)
 
+    @property
+    def open_count(self) -> int:
+        """Questions that wait."""
+        return len(self._open)
+
     # --- verbs ---------------------------------------------------------------------------------------------
 
     async def _pending(self, request: Request) -> JsonObject:
@@ -192,8 +197,7 @@ class Approvals:
             self._book.waiting(request.ident, time.monotonic_ns())
         if request.since >= 0:
             await self._bell.wait(lambda: self._book.version != request.since, request.seconds)
-        now = time.monotonic_ns()
-        tickets = [describe(ticket, now) for ticket in self._book.tickets()]
+        tickets = [_described(ticket) for ticket in self._book.tickets()]
         return {"tickets": tickets, "version": self._book.version}
 
     async def _looked_back(self, request: Request) -> JsonObject:
@@ -213,7 +217,7 @@ class Approvals:
         )
         settled = self._book.answer(ticket.ident, answer, time.monotonic_ns())
         self._look()
-        return {"ticket": describe(settled, time.monotonic_ns()), "scope": answer.scope.value}
+        return {"ticket": _described(settled), "scope": answer.scope.value}
 
     async def _shown(self, ticket: Ticket, request: Request, caller: Caller) -> str:
         methods = self._presence.methods()
@@ -227,10 +231,18 @@ class Approvals:
         return await self._presence.check(ticket.ident, request.proof, caller)
 
     async def _deny(self, request: Request, caller: Caller) -> JsonObject:
-        answer = Answer(granted=False, by=caller.words, reason=request.reason)
+        answer = Answer(granted=False, by=caller.words, reason=redact.current().text(request.reason))
         settled = self._book.answer(request.ident, answer, time.monotonic_ns())
         self._look()
-        return {"ticket": describe(settled, time.monotonic_ns())}
+        return {"ticket": _described(settled)}
+
+
+def _described(ticket: Ticket) -> JsonObject:
+    """A ticket as it may be shown anywhere; its arguments hold no secret since it was opened."""
+    described = describe(ticket, time.monotonic_ns())
+    asked = {name: described.pop(name) for name in ("arguments", "before")}
+    shown: JsonObject = redact.current().value(described, names=False)
+    return shown | asked
 
 
 def _sentence(ticket: Ticket) -> str:

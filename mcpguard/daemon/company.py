@@ -6,12 +6,14 @@ import secrets
 from collections.abc import Callable
 
 from mcpguard.approvals.book import Book
+from mcpguard.audit.marks import Marks
 from mcpguard.daemon.callers import Attested
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.registry import Registered
 from mcpguard.gate.commands import Finding
 from mcpguard.gate.schemas import PinnedSchemas
 from mcpguard.gate.shared import Manners, Shared
+from mcpguard.model import Json
 from mcpguard.system.loginsession import session_of
 
 
@@ -22,9 +24,17 @@ class Company:
         book: Tickets and grants.
         instances: The runs of hosts.
         changed: Told that the book has changed.
+        keep: Seals arguments that a rule wants recorded.
     """
 
-    def __init__(self, book: Book, instances: Instances, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        book: Book,
+        instances: Instances,
+        changed: Callable[[], None],
+        keep: Callable[[Json, Marks | None], bytes] | None = None,
+    ) -> None:
+        self._keep = keep
         self._book = book
         self._instances = instances
         self._changed = changed
@@ -45,6 +55,7 @@ class Company:
             schemas=PinnedSchemas(found.definitions.tools) if found else None,
             seal=self._seal,
             manners=manners,
+            keep=self._keep,
         )
 
     def outside(self, noticed: Callable[[tuple[Finding, ...]], None]) -> Reach:

@@ -16,6 +16,8 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.approvals.book import ApprovalError
+from mcpguard.audit import redact
+from mcpguard.daemon import scrape
 from mcpguard.daemon.audience import Audience
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
 from mcpguard.model import JsonObject
@@ -60,6 +62,7 @@ class Verbs(msgspec.Struct, frozen=True):
         approving: Verbs that note who used them, and that what any of `askers` has started may not use either.
         askers: Like `hosts`, every host that is connected.
         audience: Who may ask.
+        metrics: Gives what is told to scrapers, as `text`.
     """
 
     reading: dict[str, Verb]
@@ -69,6 +72,7 @@ class Verbs(msgspec.Struct, frozen=True):
     approving: dict[str, Personal] = {}
     askers: Callable[[], Mapping[int, Below]] = dict
     audience: Audience = Audience()
+    metrics: Callable[[], JsonObject] = dict
 
 
 class PresenceWanted(GuardError):
@@ -110,20 +114,23 @@ async def _answered(
         finally:
             peer.close()
     except GuardError as error:
-        return control.failure("refused", error.sentence())
+        return control.failure("refused", redact.current().text(error.sentence()))
 
 
 async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     data = bytearray()
-    while b"\n" not in data:
+    while b"\n" not in data or (scrape.is_http(data) and not scrape.complete(data)):
         more = await loop.sock_recv(sock, 65536)
-        if not more or len(data) + len(more) > limits.CONTROL_BYTES:
+        most = limits.HTTP_BYTES if scrape.is_http(data) else limits.CONTROL_BYTES
+        if not more or len(data) + len(more) > most:
             raise ProtocolError("not a control request: it has no end")
         data += more
     return bytes(data.partition(b"\n")[0])
 
 
 async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
+    if scrape.is_http(line):
+        return scrape.response(line, lambda: verbs.metrics()["text"])
     try:
         request = control.parse_request(line)
         if request.verb not in verbs.reading:
@@ -151,12 +158,13 @@ class _UnknownVerb(GuardError):
 
 def _refusal(error: GuardError) -> bytes:
     """A reply that says no, by who must act."""
+    sentence = redact.current().text(error.sentence())
     match error:
         case ApprovalError():
-            return control.failure("approval", error.sentence(), why=error.code)
+            return control.failure("approval", sentence, why=error.code)
         case PresenceWanted():
             ways = {"methods": error.methods, "challenge": error.challenge}
-            return control.failure("presence", error.sentence(), **ways)
+            return control.failure("presence", sentence, **ways)
         case PeerError():
             code = "refused"
         case ConfigError():
@@ -167,4 +175,4 @@ def _refusal(error: GuardError) -> bytes:
             code = "unknown"
         case _:
             code = "failed"
-    return control.failure(code, error.sentence())
+    return control.failure(code, sentence)

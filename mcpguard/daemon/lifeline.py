@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 
 from mcpguard import __version__, limits
+from mcpguard.audit import redact
 from mcpguard.errors import DaemonError, GoneError, GuardError, PeerError, ProtocolError
 from mcpguard.protocol.hello import Hello, greeting, one_line, parse_hello
 from mcpguard.system.descriptors import Sender, close_all, receive
@@ -80,11 +81,11 @@ class Lifeline:
 
     def say(self, text: str) -> None:
         """A sentence for the host's stderr."""
-        self._say(b"say %b\n" % one_line(text))
+        self._say(b"say %b\n" % one_line(redact.current().text(text)))
 
     def refuse(self, code: int, error: GuardError) -> None:
         """The shim prints the sentence, answers the host's first request with it, and exits with `code`."""
-        self._say(b"refuse %d %b\n" % (code, one_line(error.sentence())))
+        self._say(b"refuse %d %b\n" % (code, one_line(redact.current().text(error.sentence()))))
 
     def exit(self, code: int) -> None:
         """The server's exit code."""

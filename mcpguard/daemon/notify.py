@@ -57,6 +57,10 @@ class Desktop:
         if self._wanted():
             self._put(ticket)
 
+    def tell(self, title: str, text: str) -> None:
+        """Something that a person should know and need not answer; whoever calls this knows that policy wants it."""
+        self._put({"title": title, "text": text})
+
     def withdraw(self, ident: str) -> None:
         """A ticket was settled; nothing, if it was not shown."""
         if self._worker is not None:
@@ -102,10 +106,17 @@ class Desktop:
             if number:
                 await self._call("CloseNotification", "u", [number])
             return
-        icon, actions, hints = "dialog-question", list[str](), dict[str, object]()
-        body = ["mcpguard", 0, icon, *words(notice), actions, hints, _STAYS]
+        question = "id" in notice
+        icon, actions, hints = (
+            "dialog-question" if question else "dialog-warning",
+            list[str](),
+            dict[str, object](),
+        )
+        said = words(notice) if question else (notice["title"], markup(notice["text"]))
+        body = ["mcpguard", 0, icon, *said, actions, hints, _STAYS]
         (number,) = await self._call("Notify", "susssasa{sv}i", body)
-        self._shown[notice["id"]] = number
+        if question:
+            self._shown[notice["id"]] = number
 
     async def _call(self, member: str, signature: str, body: list[object]) -> list[int]:
         from dbus_fast import Message, MessageType  # noqa: PLC0415 (an extra)
@@ -145,6 +156,11 @@ def words(ticket: JsonObject) -> tuple[str, str]:
     return "mcpguard: a call waits for you", text
 
 
+def markup(text: str) -> str:
+    """Lines of text as markup in which nothing of others is."""
+    return "\n".join(_short(line, 2 * _CHARS) for line in text.splitlines())
+
+
 def session_bus() -> str:
     """The address of this user's bus. A daemon that a host started does not have it in its environment.
 
@@ -159,6 +175,6 @@ def session_bus() -> str:
     return f"unix:path={place}"
 
 
-def _short(text: str) -> str:
+def _short(text: str, most: int = _CHARS) -> str:
     shown = visible(text)
-    return html.escape(shown if len(shown) <= _CHARS else f"{shown[:_CHARS]}…", quote=False)
+    return html.escape(shown if len(shown) <= most else f"{shown[:most]}…", quote=False)

@@ -6,6 +6,7 @@ server's manifest says of its tools. A policy that is applied is compiled anew f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from mcpguard.daemon.registry import Registered
 from mcpguard.gate.shared import Manners
 from mcpguard.model import Caller, ToolFacts
 from mcpguard.policy.builtin import OBSERVE_RULES, observe_snapshot
+from mcpguard.policy.cautious import cautious
 from mcpguard.policy.circumstances import Surroundings
 from mcpguard.policy.decider import Decider
 from mcpguard.policy.engine import compile_policy
@@ -50,9 +52,13 @@ class Policies:
     Args:
         store: Where the applied policy lives.
         folders: The folders whose own policies count.
+
+    Attributes:
+        doubted: Whether a person must look at every call of a server.
     """
 
     def __init__(self, store: PolicyStore, folders: Folders) -> None:
+        self.doubted: Callable[[str], bool] = lambda _server: False
         self._store = store
         self._folders = folders
         self._rules = store.load()
@@ -102,6 +108,8 @@ class Policies:
         )
         for project in standing.projects:
             decider = narrow(decider, project, standing.caller, standing.surroundings, self._rules.labels)
+        if self.doubted(standing.server):
+            decider = cautious(decider, standing.caller, standing.surroundings)
         return decider
 
     def standing(self, server: str, caller: Caller, cwd: str, found: Registered | None) -> Standing:

@@ -4,6 +4,7 @@ Rule 1: the server gets nothing of ours: a scratch HOME, TMPDIR and working dire
 `credentials.environment.MINIMUM` and what the caller names.
 Rule 2: nothing outlives the probe. The server is started through a warden, which ends its whole tree.
 Rule 3: everything that the server sends is decoded strictly and bounded (`limits`, section probe).
+Rule 4: what it says on stderr or in an error is repeated without secrets, those of its variables first.
 
 A server is asked with every capability of a client declared, because servers define more tools for more capable
 hosts; what it then requests is answered with an empty list or an error, and remembered.
@@ -27,7 +28,9 @@ from pathlib import Path
 from typing import Final
 
 from mcpguard import __version__, limits
-from mcpguard.credentials.environment import for_manifest
+from mcpguard.audit.knownvalues import of_environment
+from mcpguard.audit.redact import Redactor
+from mcpguard.credentials.environment import MINIMUM, for_manifest
 from mcpguard.daemon.probed import Answers, Probed, merged
 from mcpguard.daemon.spawn import Child, Spawner
 from mcpguard.errors import ProtocolError, UpstreamError
@@ -155,7 +158,10 @@ async def _start(spawner: Spawner, argv: list[bytes], env: Sequence[bytes], cwd:
         raise
     finally:
         close_all(theirs)
-    talk = _Talk(child)
+    given = frozenset(entry.partition(b"=")[0] for entry in env) - MINIMUM
+    redactor = Redactor()
+    redactor.learn(of_environment(env, given))
+    talk = _Talk(child, redactor)
     await talk.open(source, complaints, sink)
     return talk
 
@@ -163,7 +169,7 @@ async def _start(spawner: Spawner, argv: list[bytes], env: Sequence[bytes], cwd:
 class _Talk:
     """A conversation with one server process: one request at a time."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, redactor: Redactor) -> None:
         self.requests: set[str] = set()
         self.findings: list[str] = []
         self.changed = False
@@ -175,6 +181,8 @@ class _Talk:
         self._odd = 0
         self._ident = 0
         self._last: deque[str] = deque(maxlen=limits.PROBE_STDERR_LINES)
+        self.redactor = redactor
+        self._stderr, self._line = redactor.stream(), ""
         self._transports: list[asyncio.BaseTransport] = []
 
     async def open(self, source: int, complaints: int, sink: int) -> None:
@@ -199,9 +207,11 @@ class _Talk:
         with contextlib.suppress(TimeoutError):  # what explains an end of file may come after it
             await asyncio.wait_for(self._child.wait(), 0.2)
         reason = "it does not answer in time" if isinstance(error, TimeoutError) else str(error)
+        reason = self.redactor.text(reason)
         if _ANSWERED in reason:
             return reason
-        reason = "; ".join([reason, *self.findings])
+        self._complained(None)
+        reason = "; ".join([reason, *map(self.redactor.text, self.findings)])
         return f"{reason}; it says: {' | '.join(self._last)}" if self._last else reason
 
     def say(self, line: bytes) -> None:
@@ -225,7 +235,7 @@ class _Talk:
                 if "method" in message:
                     self._serve(message)
                 elif message.get("id") == ident:
-                    return _result(method, message)
+                    return _result(method, message, self.redactor)
 
     async def settle(self) -> None:
         """Listen to what comes unasked, for a while."""
@@ -296,9 +306,13 @@ class _Talk:
             self._transports[0].close()
 
     def _complained(self, data: bytes | None) -> None:
-        for line in (data or b"").split(b"\n"):
-            if line.strip():
-                self._last.append(line[:_SHOWN].decode("utf-8", "backslashreplace"))
+        shown = self._stderr.flush() if data is None else self._stderr.feed(data)
+        *lines, self._line = (self._line + shown).split("\n")
+        if data is None:
+            lines.append(self._line)
+            self._line = ""
+        self._line = self._line[: limits.REDACTED_STREAM_BYTES]
+        self._last.extend(line[:_SHOWN] for line in lines if line.strip())
 
 
 _ANSWERED: Final = "is answered with an error"
@@ -322,13 +336,13 @@ class _Pipe(asyncio.Protocol):
             self._heard(None)
 
 
-def _result(method: str, message: JsonObject) -> JsonObject:
+def _result(method: str, message: JsonObject, redactor: Redactor) -> JsonObject:
     result = message.get("result")
     if isinstance(result, dict):
         return result
     error = message.get("error")
     words = error.get("message") if isinstance(error, dict) else None
-    raise ProtocolError(f"{method} {_ANSWERED}: {str(words)[:_SHOWN]!a}")
+    raise ProtocolError(f"{method} {_ANSWERED}: {redactor.text(str(words))[:_SHOWN]!a}")
 
 
 # --- the two eras ------------------------------------------------------------------------------------------
@@ -371,7 +385,7 @@ def _answers(
         capabilities=tuple(sorted(name for name in _object(found.get("capabilities")) if name)),
         lists=lists,
         requests=tuple(sorted(talk.requests)),
-        findings=tuple(talk.findings),
+        findings=tuple(map(talk.redactor.text, talk.findings)),
     )
 
 

@@ -32,12 +32,13 @@ class Recent:
         self._bodies: deque[tuple[float, bytes]] = deque(maxlen=limits.RECENT)
         self._news = Bell()
 
-    def add(self, bodies: list[bytes]) -> None:
-        """Records were written."""
+    def add(self, bodies: list[bytes]) -> float:
+        """Records were written; now, in seconds since 1970."""
         now = time.time()
         self._bodies.extend([(now, body) for body in bodies])
         self.count += len(bodies)
         self._news.ring()
+        return now
 
     async def since(self, seen: int, seconds: float) -> JsonObject:
         """The records after the first `seen`; waits for one if there is none yet and `seen` is not -1.

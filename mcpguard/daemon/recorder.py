@@ -1,20 +1,30 @@
 """The journal as sessions see it: written before anything travels, synced a moment later.
 
 A record reaches the kernel with the write that precedes its call, so no crash of mcpguard loses it. It reaches
-stable storage at most `limits.SYNC_SECONDS` later, or before its call where policy says `durable`.
+stable storage `limits.SYNC_SECONDS` and one sync later, or before its call where policy says `durable`. Syncs run
+outside the loop, one at a time; with them move head, sealing key and checkpoints of the log.
+
+On a full disk calls are refused, and outcomes of calls that were let through go on being recorded in the reserve.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from mcpguard import limits
+from mcpguard.daemon.fresh import Fresh
 from mcpguard.daemon.recent import Recent
 from mcpguard.errors import JournalError
 from mcpguard.system.journal import Journal
 
 _log = logging.getLogger("mcpguard")
+_RETRY_SECONDS: Final = 0.25
+"""How long to wait for a disk that cannot be written."""
+_FINDING = b'"type":"finding"'
 
 
 class Recorder:
@@ -22,21 +32,35 @@ class Recorder:
 
     Attributes:
         recent: The newest records.
+        fresh: Records that detectors have not seen.
+        noticed: Told, soon after, that there are some.
         failure: Why nothing can be recorded now; empty if something can.
+        failures: How often something could not be written or synced.
+        findings: Records of findings so far.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.recent = Recent()
+        self.fresh = Fresh()
+        self.noticed: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._signing: asyncio.TimerHandle | None = None
         self._syncing: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self.failure = ""
+        self.failures = 0
+        self.findings = 0
 
     @property
     def key(self) -> bytes:
         """Key of argument digests."""
         return self._journal.key
+
+    @property
+    def journal(self) -> Journal:
+        """What is written to."""
+        return self._journal
 
     def append(self, bodies: list[bytes], *, durable: bool = False) -> None:
         """Write records now; with `durable`, to stable storage.
@@ -47,29 +71,37 @@ class Recorder:
         try:
             self._journal.append(bodies)
             if durable:
-                self._journal.sync()
+                self._journal.sync_data()
         except (JournalError, OSError) as error:
             self._fail(_sentence(error))
             raise JournalError(self.failure) from error
         self.failure = ""
-        self.recent.add(bodies)
+        self._note(bodies)
+        self.fresh.add(self.recent.add(bodies), bodies, self._journal.last)
         self._schedule()
 
     def later(self, bodies: list[bytes]) -> None:
         """Keep records for the next write."""
         self._journal.append_later(bodies)
-        self.recent.add(bodies)
+        self._note(bodies)
+        self.fresh.add(self.recent.add(bodies), bodies)
         self._schedule()
+
+    def _note(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            if body.startswith(_FINDING):
+                self.findings += 1
 
     def _fail(self, sentence: str) -> None:
         """Remember why nothing can be recorded; the same reason is logged once."""
         if sentence != self.failure:
             _log.error("%s", sentence)
         self.failure = sentence
+        self.failures += 1
 
-    def _schedule(self) -> None:
+    def _schedule(self, seconds: float = limits.SYNC_SECONDS) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(limits.SYNC_SECONDS, self._due)
+            self._timer = self._loop.call_later(seconds, self._due)
 
     def _due(self) -> None:
         self._timer = None
@@ -77,14 +109,28 @@ class Recorder:
             self._journal.flush()
         except JournalError as error:
             self._fail(error.sentence())
-            self._schedule()
+            self._schedule(_RETRY_SECONDS)
             return
-        self.failure = ""
+        if self._journal.refusing:
+            self._fail(self._journal.refusing)
+            self._schedule(_RETRY_SECONDS)
+        else:
+            self.failure = ""
+        self._tell()
         if self._syncing is None and self._journal.dirty:
-            self._syncing = self._loop.run_in_executor(None, self._journal.sync)
-            self._syncing.add_done_callback(self._synced)
+            self._sync()
         elif self._journal.dirty:
             self._schedule()
+
+    def _sync(self, *, checkpoint: bool = False) -> None:
+        """Sync outside the loop."""
+        self._syncing = self._loop.run_in_executor(None, partial(self._journal.sync, checkpoint=checkpoint))
+        self._syncing.add_done_callback(self._synced)
+
+    def _tell(self) -> None:
+        if self.noticed is not None and self.fresh:
+            self.fresh.anchor(self._journal.last)
+            self.noticed()
 
     def _synced(self, future: asyncio.Future[None]) -> None:
         self._syncing = None
@@ -92,17 +138,26 @@ class Recorder:
         if error is not None:
             self._fail(_sentence(error))
         if self._journal.dirty:
-            self._schedule()
+            self._schedule(_RETRY_SECONDS if error is not None else limits.SYNC_SECONDS)
+        if self._journal.unsigned and self._signing is None:
+            self._signing = self._loop.call_later(limits.CHECKPOINT_SECONDS, self._sign)
+
+    def _sign(self) -> None:
+        """Records that came in a while ago, and none after them, get their checkpoint."""
+        self._signing = None
+        if self._syncing is None and self._journal.unsigned:
+            self._sync(checkpoint=True)
 
     async def close(self) -> None:
         """Write and sync everything, then close the journal."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._signing):
+            if timer is not None:
+                timer.cancel()
         if self._syncing is not None:
             await asyncio.wait((self._syncing,))
         try:
             self._journal.flush()
-            self._journal.sync()
+            self._journal.sync(checkpoint=True)
         except (JournalError, OSError) as error:
             _log.error("records are lost: %s", error)
         self._journal.close()

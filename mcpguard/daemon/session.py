@@ -25,7 +25,7 @@ from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered
 from mcpguard.daemon.streams import Inlet, Outlet
 from mcpguard.daemon.tasks import spawn_task
-from mcpguard.errors import JournalError
+from mcpguard.errors import GuardError, JournalError
 from mcpguard.gate.commands import (
     Announce,
     Append,
@@ -44,6 +44,7 @@ from mcpguard.gate.events import (
     NotRecorded,
     PinsChanged,
     PolicyChanged,
+    ServerBack,
     StillWaiting,
     StreamEnded,
     TicketSettled,
@@ -51,6 +52,7 @@ from mcpguard.gate.events import (
 from mcpguard.gate.gate import Gate
 from mcpguard.gate.schemas import PinnedSchemas
 from mcpguard.gate.shared import Manners
+from mcpguard.gate.tally import Tally
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import JsonObject, Side
 from mcpguard.policy.decider import Decider
@@ -81,6 +83,24 @@ class Upstream(Protocol):
 
     def kill(self) -> None:
         """Kill it."""
+
+
+class Revival(Protocol):
+    """What starts a server again that crashed, if policy says so."""
+
+    def wanted(self, code: int) -> float | None:
+        """In how many seconds, after an exit with this code; None if it is not started again."""
+
+    async def start(self) -> tuple[Upstream, int, int]:
+        """Start it; and the descriptors to read from and write to it.
+
+        Raises:
+            GuardError: It may not be started, or cannot.
+            OSError: Likewise.
+        """
+
+    def tidy(self) -> None:
+        """There is nothing more to start."""
 
 
 class Outside(Protocol):
@@ -131,6 +151,9 @@ class Session:
         self._recorder = recorder
         self._upstream = upstream
         self._outside = outside
+        self._revival: Revival | None = None
+        self._reviving = False
+        self._downtime: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._linger = Linger(self._loop, alone=cores() == 1)
         self._over = asyncio.Event()
@@ -140,6 +163,7 @@ class Session:
         self._line_began = 0.0
         self._kept = 0
         self.host_ended = False
+        self._verdict = ""
         self._inlets: dict[Side, Inlet] = {}
         self._outlets: dict[Side, Outlet] = {}
 
@@ -154,16 +178,23 @@ class Session:
             self._loop, sink, lambda full: self._pressed(side, full), lambda: self._broken(side)
         )
 
+    def revive_with(self, revival: Revival) -> None:
+        """Start the server again if it crashes, before `run`; the session owns `revival` from now on."""
+        self._revival = revival
+
     async def run(self) -> int:
         """Relay until the connection is over and the host has all that is its; the server's exit code."""
         self.host.watch(lambda: self.end("the host is gone"))
         for inlet in self._inlets.values():
             inlet.resume()
-        exited = spawn_task(self._upstream.wait(), name=f"exit of {self.server}")
         over = spawn_task(self._over.wait(), name=f"end of {self.ident}")
-        await asyncio.wait((exited, over), return_when=asyncio.FIRST_COMPLETED)
-        if exited.done():
-            await self._drain()
+        while True:
+            exited = spawn_task(self._upstream.wait(), name=f"exit of {self.server}")
+            await asyncio.wait((exited, over), return_when=asyncio.FIRST_COMPLETED)
+            if exited.done():
+                await self._drain()
+            if not exited.done() or not await self._revived(await exited):
+                break
         over.cancel()
         self._hang_up(exited.done())
         code = await exited
@@ -186,6 +217,11 @@ class Session:
             self._reason = reason
             self._over.set()
 
+    def cut(self, reason: str) -> None:
+        """End the connection and read nothing more; every request without an answer gets one that says why."""
+        self._verdict = reason
+        self._shut(reason)
+
     @property
     def pid(self) -> int:
         """The server's process."""
@@ -200,6 +236,11 @@ class Session:
         """Another policy holds from the next message on; `standing`: what it was compiled for."""
         self.standing = standing
         self._feed(PolicyChanged(snapshot, time.monotonic_ns(), manners))
+
+    @property
+    def tally(self) -> tuple[str, Tally, int]:
+        """Its server, what it has counted for metrics, and how many lines it has dropped."""
+        return self.server, self._gate.tally, self._gate.counts["dropped"]
 
     @property
     def waiting(self) -> int:
@@ -264,6 +305,8 @@ class Session:
     def _received(self, side: Side, data: bytes) -> None:
         self._feed(BytesReceived(side, data, time.monotonic_ns()))
         self._linger.event()
+        if self._reviving:
+            self._up_again()
         if self._outlets[side].kept > _OWN_BYTES:
             self._inlets[side].pause()
         if side is Side.HOST:
@@ -275,8 +318,11 @@ class Session:
     def _ended(self, side: Side) -> None:
         self._feed(StreamEnded(side, time.monotonic_ns()))
         if side is Side.SERVER:
-            self._inlets[Side.HOST].close()  # nothing that comes now would be answered
             self._server_ended.set()
+            if self._revival is not None:  # it may be started again: what the host sends waits for that
+                self._down()
+                return
+            self._inlets[Side.HOST].close()  # nothing that comes now would be answered
         self._over.set()
 
     def _broken(self, side: Side) -> None:
@@ -288,8 +334,9 @@ class Session:
         if full:
             self._inlets[side.other].pause()
             return
+        held = self._over.is_set() or self._reviving
         for source in Side:
-            if not self._outlets[source.other].full and (source is Side.SERVER or not self._over.is_set()):
+            if not self._outlets[source.other].full and (source is Side.SERVER or not held):
                 self._inlets[source].resume()
         self._line_began = self._loop.time() if self._line_began else 0.0
 
@@ -336,6 +383,58 @@ class Session:
             case Announce():
                 self._outside.announce()
 
+    # --- a server that crashes -----------------------------------------------------------------------------
+
+    def _down(self) -> None:
+        """The server's output has ended. Unless the server itself ends now, too, the connection does."""
+        self._reviving = True
+        self._inlets[Side.HOST].pause()
+        self._downtime = self._loop.call_later(limits.DOWN_SECONDS, self._over.set)
+
+    async def _revived(self, code: int) -> bool:
+        """Start the server again after a crash, if policy says so and the host is still there."""
+        if self._revival is None or self._over.is_set() or (delay := self._revival.wanted(code)) is None:
+            return False
+        if not self._server_ended.is_set():  # something that it started holds its output
+            self._inlets[Side.SERVER].close()
+            self._ended(Side.SERVER)
+        if self._downtime is not None:
+            self._downtime.cancel()
+        self._outlets[Side.SERVER].close()
+        try:
+            async with asyncio.timeout(delay):
+                await self._over.wait()
+        except TimeoutError:
+            await self._upstream.gone()
+        if self._over.is_set():
+            return False
+        try:
+            upstream, source, sink = await self._revival.start()
+        except (GuardError, OSError) as error:
+            why = error.sentence() if isinstance(error, GuardError) else str(error)
+            self.end(f"the server crashed (exit code {code}) and cannot be started again: {why}")
+            return False
+        self._upstream = upstream
+        self.attach(Side.SERVER, source, sink)
+        self._server_ended.clear()
+        self._inlets[Side.SERVER].resume()
+        self._feed(ServerBack(time.monotonic_ns()))
+        self._loop.call_later(limits.REPLAY_SECONDS, self._still_replaying, upstream)
+        self._up_again()
+        return True
+
+    def _up_again(self) -> None:
+        """Read the host again, once the server has taken the handshake."""
+        if self._server_ended.is_set() or self._gate.replaying or self._over.is_set():
+            return
+        self._reviving = False
+        if not self._outlets[Side.SERVER].full:
+            self._inlets[Side.HOST].resume()
+
+    def _still_replaying(self, upstream: Upstream) -> None:
+        if self._reviving and self._upstream is upstream and not self._server_ended.is_set():
+            self.end("the server was started again and does not answer the handshake", now=True)
+
     # --- the end -------------------------------------------------------------------------------------------
 
     async def _drain(self) -> None:
@@ -364,7 +463,7 @@ class Session:
             await self._drain()
         if not self._server_ended.is_set():
             self._inlets[Side.SERVER].close()
-            self._feed(StreamEnded(Side.SERVER, time.monotonic_ns()))
+            self._feed(StreamEnded(Side.SERVER, time.monotonic_ns(), self._verdict))
         await self._outlets[Side.HOST].emptied(self._patience)
 
     def _close(self) -> None:
@@ -372,3 +471,5 @@ class Session:
             inlet.close()
         for outlet in self._outlets.values():
             outlet.close()
+        if self._revival is not None:
+            self._revival.tidy()

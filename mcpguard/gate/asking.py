@@ -3,6 +3,7 @@
 Rule 1: what passes is what was shown: the very message that was held, or one with the same binding.
 Rule 2: a yes counts only while everything that it was given for is still so: policy, definition, arguments, host.
 The request is judged again when the answer comes, and the host is looked at again before it is forwarded.
+What it was given for are the exact arguments; a person is shown them without secrets (`audit.redact`).
 Rule 3: silence, a full book, a lost connection and an unknown answer are all a no.
 
 Source: MCP server/tools, User Interaction Model; basic/utilities/progress for the notifications that keep a host from
@@ -16,6 +17,7 @@ from typing import Final
 
 from mcpguard import limits
 from mcpguard.approvals.ticket import Binding, Grant, Question, Ticket
+from mcpguard.audit import redact
 from mcpguard.gate import inband
 from mcpguard.gate.ledger import Ruling
 from mcpguard.gate.pending import Call
@@ -61,7 +63,7 @@ def approve(state: State, held: Held, ruling: Ruling) -> Grant | str | None:
     bound = binding(state, held.call, value)
     grant = shared.book.spend(bound, state.now, confirm=ruling.decision.confirm)
     if grant is not None:
-        shared.book.went_through(bound, value)
+        shared.book.went_through(bound, _public(state, held.call, value))
         return grant
     if len(state.waiting) >= limits.HELD:
         return f"more than {limits.HELD} requests of this connection wait for approval already; answer those first"
@@ -74,7 +76,7 @@ def approve(state: State, held: Held, ruling: Ruling) -> Grant | str | None:
         origin=decision.origin,
         reason=decision.reason,
         confirm=decision.confirm,
-        arguments=value,
+        arguments=_public(state, held.call, value),
         timeout=state.manners.timeout,
     )
     ticket = shared.book.ask(question, state.now)
@@ -90,8 +92,15 @@ def spend(state: State, call: Call, params: JsonObject, ruling: Ruling) -> Grant
     bound = binding(state, call, value)
     grant = state.shared.book.spend(bound, state.now, confirm=ruling.decision.confirm)
     if grant is not None:
-        state.shared.book.went_through(bound, value)
+        state.shared.book.went_through(bound, _public(state, call, value))
     return grant
+
+
+def _public(state: State, call: Call, value: Json) -> Json:
+    """The subject of a request without secrets: those of the schema, and those that cannot be a command."""
+    schemas = state.shared.schemas
+    marks = schemas.marks(call.target) if schemas is not None and call.method.kind is Kind.TOOL else None
+    return redact.current().shown(value, marks)
 
 
 def _opened(state: State, held: Held, ticket: Ticket) -> None:

@@ -22,10 +22,11 @@ class BytesReceived(msgspec.Struct, frozen=True, gc=False):
 
 
 class StreamEnded(msgspec.Struct, frozen=True):
-    """One side sent its end of file, or is gone."""
+    """One side sent its end of file, or is gone. `reason`: why mcpguard has ended it, for who waits for an answer."""
 
     side: Side
     now: int
+    reason: str = ""
 
 
 class PolicyChanged(msgspec.Struct, frozen=True):
@@ -70,6 +71,12 @@ class TicketSettled(msgspec.Struct, frozen=True):
     now: int
 
 
+class ServerBack(msgspec.Struct, frozen=True):
+    """The server crashed, which ended its stream, and was started again: its end of the wire is new."""
+
+    now: int
+
+
 class StillWaiting(msgspec.Struct, frozen=True):
     """Time goes by while calls wait for people: keep the host's timers alive."""
 
@@ -77,5 +84,12 @@ class StillWaiting(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    BytesReceived | StreamEnded | PolicyChanged | PinsChanged | NotRecorded | TicketSettled | StillWaiting
+    BytesReceived
+    | StreamEnded
+    | PolicyChanged
+    | PinsChanged
+    | NotRecorded
+    | TicketSettled
+    | ServerBack
+    | StillWaiting
 )

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from mcpguard.errors import ProtocolError
-from mcpguard.gate import asking, inband, refusals, subscriptions
+from mcpguard.gate import asking, inband, refusals, revival, subscriptions
 from mcpguard.gate.commands import Command
 from mcpguard.gate.events import (
     BytesReceived,
@@ -26,6 +26,7 @@ from mcpguard.gate.events import (
     NotRecorded,
     PinsChanged,
     PolicyChanged,
+    ServerBack,
     StillWaiting,
     StreamEnded,
     TicketSettled,
@@ -38,6 +39,7 @@ from mcpguard.gate.pinning import Pinning
 from mcpguard.gate.server import ServerSide
 from mcpguard.gate.shared import Shared, alone
 from mcpguard.gate.state import State
+from mcpguard.gate.tally import Tally
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Side
 from mcpguard.policy.decider import Decider
@@ -90,7 +92,7 @@ class Gate:
             case BytesReceived():
                 self._bytes(event.side, event.data, out)
             case StreamEnded():
-                self._ended(event.side)
+                self._ended(event.side, event.reason)
             case PolicyChanged():
                 self._state.manners = event.manners
                 self._changed(lambda ledger: ledger.change(event.snapshot))
@@ -101,11 +103,19 @@ class Gate:
                 self._unrecorded(last, event.reason)
             case TicketSettled():
                 self._settled(event)
+            case ServerBack():
+                self._buffers[Side.SERVER] = LineBuffer()
+                revival.again(state)
             case StillWaiting():
                 asking.keep_alive(state)
             case _:
                 assert_never(event)
         return state.out.commands()
+
+    @property
+    def tally(self) -> Tally:
+        """What was counted for metrics since the connection began."""
+        return self._state.ledger.tally
 
     @property
     def counts(self) -> dict[str, int]:
@@ -116,6 +126,11 @@ class Gate:
     def in_flight(self) -> int:
         """Requests of the host without an answer."""
         return len(self._state.calls)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether a server that was started again has not answered the handshake yet."""
+        return revival.under_way(self._state)
 
     @property
     def waiting(self) -> int:
@@ -146,7 +161,7 @@ class Gate:
             if out.closing:
                 break
 
-    def _ended(self, side: Side) -> None:
+    def _ended(self, side: Side, reason: str) -> None:
         state = self._state
         if partial := self._buffers[side].partial:
             state.drop(side, "the stream ended inside a line", partial)
@@ -154,12 +169,13 @@ class Gate:
         for held in state.waiting.drain():
             asking.forget(state, held)
             if side is Side.SERVER and held.side is Side.HOST:
-                state.out.to_host.append(refusals.gone(held.call.ident))
+                state.out.to_host.append(refusals.gone(held.call.ident, reason))
             elif side is Side.SERVER and held.answers is not None:
-                state.out.to_host.append(refusals.gone(held.answers.ident))
+                state.out.to_host.append(refusals.gone(held.answers.ident, reason))
         if side is Side.SERVER:
             for call in state.calls.drain():
-                state.out.to_host.append(refusals.gone(call.ident))
+                if not call.replay:
+                    state.out.to_host.append(refusals.gone(call.ident, reason))
                 state.out.later.append(state.ledger.settled(call, b"lost", state.now, 0))
 
     def _settled(self, event: TicketSettled) -> None:
@@ -178,7 +194,9 @@ class Gate:
             call = table.take(number)
             if call is None:
                 continue
-            if side is Side.SERVER:
+            if call.replay:
+                rest.closing = f"the server was started again and cannot be spoken to: {reason}"
+            elif side is Side.SERVER:
                 state.failed(call)
                 is_tool = call.method.kind is Kind.TOOL
                 rest.to_host.append(

@@ -14,7 +14,7 @@ from typing import Final
 from mcpguard import limits
 from mcpguard.approvals.ticket import Grant
 from mcpguard.audit import record
-from mcpguard.gate import asking, inband, refusals, rounds, subscriptions
+from mcpguard.gate import asking, inband, refusals, revival, rounds, subscriptions
 from mcpguard.gate.events import TicketSettled
 from mcpguard.gate.half import Half
 from mcpguard.gate.ledger import Ruling
@@ -206,7 +206,11 @@ class HostSide(Half):
             tail = record.approved(tail, ticket)
             out.durable = out.recheck = True
         number = state.calls.add(call)
-        out.records.append(state.ledger.decided(number, tail, _judged_part(call, params)))
+        if call.method.name in revival.LASTING:
+            revival.note(state, call.method.name, params)
+        part = _judged_part(call, params)
+        kept = self._kept(call, part) if ruling.decision.recorded else b""
+        out.records.append(state.ledger.decided(number, tail, part, kept))
         if ruling.decision.durable:
             out.durable = True
         if ruling.decision.recheck:
@@ -217,6 +221,14 @@ class HostSide(Half):
             params["_meta"]["progressToken"] = number
             line = b""
         out.guard(_SERVER, number, renumbered(message, number, line))
+
+    def _kept(self, call: Call, value: Json) -> bytes:
+        """The arguments of a request, sealed for its record."""
+        shared = self._state.shared
+        if shared.keep is None or value is None:
+            return b""
+        schemas = shared.schemas if call.method.kind is _TOOL else None
+        return shared.keep(value, schemas.marks(call.target) if schemas is not None else None)
 
     def _permitted(self, message: JsonObject, call: Call, ruling: Ruling) -> str:
         """The ticket by which a person permits a request; empty if it waits, or was denied here."""
@@ -263,7 +275,9 @@ class HostSide(Half):
     def _deny(self, call: Call, ruling: Ruling, params: JsonObject | None) -> None:
         state = self._state
         state.counts["denied"] += 1
-        state.out.records.append(state.ledger.decided(0, ruling.tail, _judged_part(call, params)))
+        part = _judged_part(call, params)
+        kept = self._kept(call, part) if ruling.decision.recorded else b""
+        state.out.records.append(state.ledger.decided(0, ruling.tail, part, kept))
         if call.method.kind is _TOOL:
             shown = state.ledger.tool(call.target).decision.verdict is not Verdict.DENY
             refusal = refusals.tool(
@@ -339,6 +353,7 @@ class HostSide(Half):
         state.client = capabilities
         state.peer_name = meta.claimed_name(params.get("clientInfo"))
         state.opened = True
+        state.lasting.opening = {key: value for key, value in params.items() if key != "_meta"}
 
     def _listen(self, call: Call, params: JsonObject) -> bool:
         """Reduce the filter of a listen request; True if nothing of it is left and it was answered."""
@@ -439,6 +454,7 @@ class HostSide(Half):
             passes = "roots" in state.client
         else:
             passes = state.opened
+            state.lasting.confirmed |= passes and name == "notifications/initialized"
         if passes:
             meta.strip_own(params.get("_meta"))
             state.out.to_server.append(encode(message) + b"\n")

@@ -11,6 +11,7 @@ from mcpguard.audit import record
 from mcpguard.gate.commands import Finding
 from mcpguard.gate.pending import Call
 from mcpguard.gate.pinning import TOOLS, Pinning
+from mcpguard.gate.tally import Tally
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.model import Charge, Decision, Json, JsonObject, Side, Verdict
 from mcpguard.policy.circumstances import Circumstances
@@ -58,6 +59,7 @@ class Ledger:
         "observing",
         "pins",
         "snapshot",
+        "tally",
         "tools",
     )
 
@@ -74,6 +76,7 @@ class Ledger:
         self._tails: dict[tuple[Side, str, str, Verdict, str], tuple[bytes, bytes]] = {}
         self._judged: dict[tuple[str, str], Ruling] = {}
         self.tools: dict[str, Ruling] = {}
+        self.tally = Tally()
         self.pins = pins
         self.circumstances = circumstances or Circumstances()
         self.change(snapshot)
@@ -197,20 +200,26 @@ class Ledger:
         """A request that these charges are of is settled."""
         self.circumstances.meters.give_back(charges)
 
-    def decided(self, number: int, tail: bytes, arguments: Json) -> bytes:
-        """The record of a decision on a request; `number` is 0 for one that is not forwarded."""
+    def decided(self, number: int, tail: bytes, arguments: Json, kept: bytes = b"") -> bytes:
+        """The record of a decision on a request; `number` is 0 for one that is not forwarded.
+
+        `kept`: the arguments themselves, sealed; empty where no rule wants them.
+        """
+        self.tally.decided(tail)
         if arguments is None:
             return record.call(self._prefix, number, tail, None, 0)
         encoded = encode_raw(arguments)
         hashed = record.digest(self._hash, encoded)
         if self.observing and type(arguments) is dict and _OF_TOOL in tail:
             shaped = record.shaped(arguments)
-            return record.call(self._prefix, number, tail, hashed, len(encoded), shaped)
-        return record.call(self._prefix, number, tail, hashed, len(encoded))
+            return record.call(self._prefix, number, tail, hashed, len(encoded), shaped, kept)
+        return record.call(self._prefix, number, tail, hashed, len(encoded), b"", kept)
 
     def settled(self, call: Call, status: bytes, now: int, size: int) -> bytes:
         """The record of how a forwarded request ended; `size` of the answer in bytes."""
-        return record.outcome(self._prefix, call.number, call.tail, status, (now - call.began) // 1000, size)
+        took = now - call.began
+        self.tally.settled(status, took)
+        return record.outcome(self._prefix, call.number, call.tail, status, took // 1000, size)
 
     def found(self, finding: Finding) -> bytes:
         """The record of something that is not as it is pinned."""

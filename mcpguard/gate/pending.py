@@ -45,6 +45,7 @@ class Call(msgspec.Struct, gc=False):
         maker: For a request about a task, the call that made the task, if it was one of a tool.
         approval: The ticket by which a person approved it.
         ticket: For a question of ours that the host puts to its user, the ticket that it is about.
+        replay: We said it again to a server that crashed; the host does not know of it.
     """
 
     ident: MessageId
@@ -66,6 +67,7 @@ class Call(msgspec.Struct, gc=False):
     maker: Call | None = None
     approval: str = ""
     ticket: str = ""
+    replay: bool = False
 
 
 class Chain(msgspec.Struct):

@@ -105,9 +105,11 @@ def answer(ident: MessageId, fault: str, side: Side = Side.SERVER) -> bytes:
     return jsonrpc.error_line(ident, jsonrpc.ANSWER_REFUSED, text)
 
 
-def gone(ident: MessageId) -> bytes:
-    """A request whose server ended."""
-    return jsonrpc.error_line(ident, jsonrpc.SERVER_GONE, "the server ended before it answered")
+def gone(ident: MessageId, reason: str = "") -> bytes:
+    """A request whose server ended; `reason`: why mcpguard has ended it."""
+    why = f"mcpguard ended this connection: {reason}" if reason else "the server ended before it answered"
+    sentence = f"{why}; whether it did what was asked is not known"
+    return jsonrpc.error_line(ident, jsonrpc.SERVER_GONE, sentence)
 
 
 def to_server(ident: MessageId, name: str, reason: str) -> bytes:

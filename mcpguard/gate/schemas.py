@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from mcpguard.audit.marks import Marks, marks_of
 from mcpguard.model import Json, JsonObject
 from mcpguard.policy.schema import Schema, SchemaError, compile_schema
 
@@ -25,11 +26,12 @@ class PinnedSchemas:
         definitions: Name of a tool to its pinned definition.
     """
 
-    __slots__ = ("_compiled", "_definitions")
+    __slots__ = ("_compiled", "_definitions", "_marks")
 
     def __init__(self, definitions: Mapping[str, JsonObject]) -> None:
         self._definitions = definitions
         self._compiled: dict[tuple[str, str], Schema | str | None] = {}
+        self._marks: dict[str, Marks | None] = {}
 
     def arguments_fault(self, tool: str, arguments: JsonObject) -> str:
         """Why arguments are not what the tool takes, as a sentence; empty if they are, or nothing is pinned."""
@@ -50,6 +52,15 @@ class PinnedSchemas:
             return "it has no structured content, which its pinned definition promises"
         fault = schema.fault(result["structuredContent"])
         return f"its structured content {fault}" if fault else ""
+
+    def marks(self, tool: str) -> Marks | None:
+        """What of the arguments of a tool its pinned definition says is secret; None for nothing."""
+        definition = self._definitions.get(tool)
+        if definition is None:
+            return None
+        if tool not in self._marks:
+            self._marks[tool] = marks_of(definition.get("inputSchema"))
+        return self._marks[tool]
 
     def _schema(self, tool: str, member: str) -> Schema | str | None:
         """The compiled schema; a sentence if it cannot be used, None if there is none."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from mcpguard import limits
 from mcpguard.audit import record
-from mcpguard.gate import asking, refusals, rounds, subscriptions
+from mcpguard.gate import asking, refusals, revival, rounds, subscriptions
 from mcpguard.gate.events import TicketSettled
 from mcpguard.gate.half import Half
 from mcpguard.gate.host import advances, renumbered
@@ -93,6 +93,9 @@ class ServerSide(Half):
 
     def _withhold(self, call: Call, fault: str) -> None:
         state = self._state
+        if call.replay:
+            self._again(call, None, 0)
+            return
         state.failed(call)
         state.out.to_host.append(refusals.answer(call.ident, fault))
         state.out.later.append(state.ledger.settled(call, b"refused", state.now, 0))
@@ -106,6 +109,9 @@ class ServerSide(Half):
         """Pass a result on to whoever asked, unless something in it may not pass, or waits for a person."""
         state = self._state
         result: JsonObject = message["result"]
+        if call.replay:
+            self._again(call, result, len(line))
+            return
         try:
             edited, fault = self._judged(call, result)
         except _WaitsError as waits:
@@ -124,6 +130,13 @@ class ServerSide(Half):
         status = b"tool_error" if result.get("isError") is True else b"ok"
         state.out.later.append(state.ledger.settled(call, status, state.now, len(line)))
         state.out.to_host.append(renumbered(message, call.ident, line if canonical and not edited else b""))
+
+    def _again(self, call: Call, result: JsonObject | None, size: int) -> None:
+        """The answer to something that the host does not know was said again."""
+        state = self._state
+        status = b"error" if result is None else b"ok"
+        state.out.later.append(state.ledger.settled(call, status, state.now, size))
+        revival.answered(state, call, result)
 
     def _judged(self, call: Call, result: JsonObject) -> tuple[bool, str]:
         """Whether a result was edited, and the fault that withholds it."""
@@ -300,6 +313,7 @@ class ServerSide(Half):
         """Read the answer to `initialize` or `server/discover`: whether it was edited, and why it may not pass."""
         state = self._state
         info = result.get("serverInfo")
+        revival.greeted(state, call, result)
         if call.method.name == "initialize":
             revision = result.get("protocolVersion")
             if revision not in methods.LEGACY_REVISIONS:
@@ -333,6 +347,9 @@ class ServerSide(Half):
         state = self._state
         call = self._taken(message, len(line))
         if call is None:
+            return
+        if call.replay:
+            self._again(call, None, len(line))
             return
         error: JsonObject = message["error"]
         if error["code"] == _URL_ELICITATION and (fault := self._pages_fault(error.get("data"))):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from mcpguard.approvals.book import Book
+from mcpguard.audit.marks import Marks
 from mcpguard.gate.schemas import PinnedSchemas
-from mcpguard.model import JsonObject
+from mcpguard.model import Json, JsonObject
 from mcpguard.policy.circumstances import Circumstances
 
 
@@ -38,6 +39,7 @@ class Shared(msgspec.Struct, frozen=True):
         schemas: The pinned schemas; None if nothing is pinned.
         seal: Key of sealed states.
         manners: How people are asked.
+        keep: Seals arguments for a record, given what of them a schema marks; None where nothing is kept.
     """
 
     book: Book
@@ -50,6 +52,7 @@ class Shared(msgspec.Struct, frozen=True):
     schemas: PinnedSchemas | None = None
     seal: bytes = b""
     manners: Manners = Manners()
+    keep: Callable[[Json, Marks | None], bytes] | None = None
 
 
 def alone() -> Shared:

@@ -26,6 +26,27 @@ _SECOND = 1_000_000_000
 _SUBSCRIBE = "resources/subscribe"
 
 
+class Lasting:
+    """What a server that crashed is told when it runs again (`gate.revival`).
+
+    Attributes:
+        opening: Params of the handshake as they were forwarded; None before.
+        greeting: What the server said of itself then.
+        confirmed: The host has said that it is initialized.
+        level: Params of the last `logging/setLevel`.
+        watched: Resources that the host watches.
+    """
+
+    __slots__ = ("confirmed", "greeting", "level", "opening", "watched")
+
+    def __init__(self) -> None:
+        self.opening: JsonObject | None = None
+        self.greeting = b""
+        self.confirmed = False
+        self.level: JsonObject | None = None
+        self.watched: dict[str, None] = {}
+
+
 class State:
     """Shared by the two halves of a gate; only they touch it.
 
@@ -43,15 +64,16 @@ class State:
         asks: Requests of the server in flight (legacy).
         tasks: Task ids that were given on this connection, with the call that made the task, if known.
         loose: Calls that ended in a task and whose progress may go on, by number.
+        lasting: What a server that crashed is told when it runs again.
         logs: Some request of this connection opted in to log notifications (modern).
         counts: For `status`: requests allowed, refused; lines dropped.
     """
 
     __slots__ = (
         "_drop_second", "_drops", "_hushed",
-        "asks", "calls", "client", "counts", "declared", "era", "ledger", "listing", "locked", "logs", "loose",
-        "manners", "methods", "name", "now", "opened", "out", "peer_name", "revision", "rounds", "server_name",
-        "shared", "tasks", "waiting",
+        "asks", "calls", "client", "counts", "declared", "era", "lasting", "ledger", "listing", "locked", "logs",
+        "loose", "manners", "methods", "name", "now", "opened", "out", "peer_name", "revision", "rounds",
+        "server_name", "shared", "tasks", "waiting",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, name: str, shared: Shared | None = None) -> None:
@@ -70,6 +92,7 @@ class State:
         self.waiting = Waiting()
         self.tasks: dict[str, Call | None] = {}
         self.loose: dict[int, Call] = {}
+        self.lasting = Lasting()
         self.logs = False
         self.listing = Listing()
         self.rounds = Rounds()

@@ -2,7 +2,8 @@
 
 Hosts write an entry in five ways, all of which are found here: a command and its arguments (`command`, `cmd`), a
 command that is an array of everything, and the first of these inside `transport` or `command` (older versions). What
-is no command is told apart, and never edited: a remote server, and an entry that nobody understands.
+is no command is told apart, and never edited: a remote server, what is part of the host, and an entry that nobody
+understands. Of every entry that is there something is said: what is not told cannot be guarded.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ _COMMANDS: Final = ("command", "cmd")
 _INSIDE: Final = ("transport", "command")
 _URLS: Final = ("url", "serverUrl", "httpUrl", "uri", "socket")
 _REMOTE: Final = ("http", "sse", "ws", "streamable-http", "streamable_http", "streamableHttp", "remote")
+_BUILTIN: Final = ("builtin", "platform", "frontend")
 _ENVIRONMENTS: Final = ("env", "environment", "envs")
+
+
+_NO_OBJECT: Final = "it is no object, or stands for another by an anchor"
 
 
 class Dialect(enum.Enum):
@@ -33,6 +38,8 @@ class Dialect(enum.Enum):
     JSONC = "jsonc"
     TOML = "toml"
     YAML = "yaml"
+    SHELL = "shell"
+    """A script, of which only `hosts.shellscript` tells something; nobody edits it."""
 
 
 class Form(enum.Enum):
@@ -41,6 +48,8 @@ class Form(enum.Enum):
     COMMAND = "command"
     ARRAY = "array"
     REMOTE = "remote"
+    SCRIPT = "shell script"
+    BUILTIN = "part of the host"
     UNKNOWN = "unknown"
 
 
@@ -59,9 +68,9 @@ class Entry(msgspec.Struct, frozen=True):
         enabled: Whether the host starts it.
         holder: The object that has the command and the arguments.
         command: Where the command is; for an array the array itself.
-        args: Where the arguments are; None if there are none.
+        args: Where the arguments are, or where `null` says that there are none; None if nothing does.
         key: The name of the member that has the command.
-        why: For `UNKNOWN`, what is not understood.
+        why: For `UNKNOWN`, what is not understood; for `SCRIPT`, what a person can do.
     """
 
     name: str
@@ -82,6 +91,11 @@ class Entry(msgspec.Struct, frozen=True):
     @property
     def starts(self) -> bool:
         """Whether the host starts a process for it."""
+        return self.form in (Form.COMMAND, Form.ARRAY, Form.SCRIPT)
+
+    @property
+    def editable(self) -> bool:
+        """Whether something can be put before its command."""
         return self.form in (Form.COMMAND, Form.ARRAY)
 
 
@@ -96,56 +110,71 @@ def read(data: bytes, file: str, dialect: Dialect, paths: Paths) -> Tree:
             return tomltree.read(data, file)
         case Dialect.YAML:
             return yamltree.read(data, file)
+        case Dialect.SHELL:
+            return Tree(Kind.OTHER, None, len(data), len(data))
         case _:
             return jsontree.read(data, file, paths, comments=dialect is Dialect.JSONC)
 
 
-def entries(data: bytes, file: str, dialect: Dialect, paths: Paths) -> list[Entry]:
-    """The servers of a file, in its order.
+def entries_of(tree: Tree, data: bytes, paths: Paths) -> list[Entry]:
+    """The servers of a file that was read, in its order.
 
     Args:
+        tree: What it says.
         data: The file.
-        file: Its name, for errors.
-        dialect: How it is written.
         paths: Where objects or lists of servers are.
-
-    Raises:
-        ConfigError: Its format does not allow it.
     """
-    return entries_of(read(data, file, dialect, paths), data, paths)
-
-
-def entries_of(tree: Tree, data: bytes, paths: Paths) -> list[Entry]:
-    """The servers of a file that was read."""
     ends = [end.start() for end in re.finditer(b"\n", data)]
     found: dict[tuple[str, ...], Entry] = {}
+    nameless: list[Entry] = []
     for path in paths:
         for place, servers in tree.at(path):
+            if path[:-1] in paths and _is_server(servers):
+                continue  # it was found as one of those
             for name, one in _named(servers):
-                if (*path, name) in paths:
+                line = bisect_left(ends, one.start) + 1
+                if name is None:
+                    number = f"#{len(nameless) + 1}"
+                    why = "it has no name" if one.kind is Kind.OBJECT else _NO_OBJECT
+                    nameless.append(Entry(number, (*place, number), line, Form.UNKNOWN, why=why))
+                    continue
+                if (*path, name) in paths and not _is_server(one):
                     continue  # what holds servers is none
-                entry = _entry(bisect_left(ends, one.start) + 1, name, (*place, name), one)
+                entry = _entry(line, name, (*place, name), one)
                 if entry.path in found:
                     entry = Entry(
                         name, entry.path, entry.line, Form.UNKNOWN, why="two entries have this name"
                     )
                 found[entry.path] = entry
-    return sorted(found.values(), key=lambda entry: entry.line)
+    return sorted([*found.values(), *nameless], key=lambda entry: entry.line)
 
 
-def _named(servers: Tree) -> Iterator[tuple[str, Tree]]:
-    """Names and entries of an object; of a list each entry has its name in it.
+def _is_server(tree: Tree) -> bool:
+    """Whether an object that may hold servers is one itself, which is called as that is: it has what only one has."""
+    said = (tree.members.get(word) for word in (*_COMMANDS, *_URLS, "type"))
+    return any(one is not None and one.value is not None and one.kind is not Kind.OBJECT for one in said)
 
-    Of an object that has no places (anchors) each entry is named, so that none is there without anybody knowing.
+
+def _named(servers: Tree) -> Iterator[tuple[str | None, Tree]]:
+    """Names and entries of an object; of a list each entry has its name in it, or None.
+
+    Of what has no places (anchors) each entry is named, so that none is there without anybody knowing.
     """
     yield from servers.members.items()
     if not servers.members and isinstance(servers.value, dict):
         for name, value in servers.value.items():
             yield str(name), Tree(Kind.ALIAS, value, servers.start, servers.end)
+    if not servers.items and isinstance(servers.value, list):
+        for value in servers.value:
+            yield _name(value), Tree(Kind.ALIAS, value, servers.start, servers.end)
     for item in servers.items:
-        name = item.members.get("name")
-        if name is not None and isinstance(name.value, str):
-            yield name.value, item
+        yield _name(item.value), item
+
+
+def _name(value: Json) -> str | None:
+    """What an entry of a list calls itself."""
+    name = value.get("name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _entry(line: int, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
@@ -153,9 +182,7 @@ def _entry(line: int, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
         shown = tuple(part.encode("utf-8", "backslashreplace").decode() for part in path)
         return Entry(shown[-1], shown, line, Form.UNKNOWN, why="its name is not Unicode text")
     if tree.kind is not Kind.OBJECT:
-        return Entry(
-            name, path, line, Form.UNKNOWN, why="it is no object, or stands for another by an anchor"
-        )
+        return Entry(name, path, line, Form.UNKNOWN, why=_NO_OBJECT)
     facts = tree.value
     plain = Entry(
         name,
@@ -173,18 +200,20 @@ def _entry(line: int, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
             url = next((said[word] for word in _URLS if _text(said.get(word))), "")
             if url or _text(said.get("type")) in _REMOTE:
                 return msgspec.structs.replace(plain, form=Form.REMOTE, url=url)
+        if _text(facts.get("type")) in _BUILTIN:
+            return msgspec.structs.replace(plain, form=Form.BUILTIN)
         return msgspec.structs.replace(plain, why="it has neither a command nor a url")
     command, args = holder.members[key], holder.members.get("args")
     if command.kind is Kind.ARRAY:
         return _whole(plain, holder, key, command)
     if command.kind is not Kind.STRING or not command.value or not _is_text(command.value):
         return msgspec.structs.replace(plain, why="its command is not text on one line")
-    if args is not None and not _texts(args):
+    if args is not None and not _texts(args) and not is_null(args):
         return msgspec.structs.replace(plain, why="its args are not a list of texts")
     return msgspec.structs.replace(
         plain,
         form=Form.COMMAND,
-        argv=(command.value, *(args.value if args else ())),
+        argv=(command.value, *(args.value or () if args else ())),
         holder=holder,
         command=command,
         args=args,
@@ -213,6 +242,11 @@ def _holder(tree: Tree) -> tuple[Tree | None, str]:
             if inner is not None and word in inner.members:
                 return inner, word
     return None, ""
+
+
+def is_null(tree: Tree) -> bool:
+    """Whether `null` is written there, or whatever says nothing in that format."""
+    return tree.kind is Kind.OTHER and tree.value is None
 
 
 def _texts(tree: Tree) -> bool:

@@ -26,10 +26,13 @@ _SECRET_VALUE: Final = re.compile(
 _IN_URL: Final = re.compile(r"(?<=://)[^/@\s\"':]*:([^/@\s\"'$]+)(?=@)")
 """The password of `scheme://user:password@host`."""
 _MEMBER: Final = re.compile(
-    r"""(?ix) [\w-]*(?:token|secret|password|passwd|api[_-]?key|credential|private[_-]?key|access[_-]?key
-    |authorization)[\w-]*["']?\s*[:=]\s* ("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',}{\[\]]+)"""
+    r"""(?ix) (?:token|secret|password|passwd|api[_-]?key|credential|private[_-]?key|access[_-]?key
+    |authorization)[\w-]{0,64}["']?\s*[:=]\s* ("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',}{\[\]]+)"""
 )
-"""A member of a configuration whose name says that its value is a secret, in whatever way the file writes it."""
+"""A member of a configuration whose name says that its value is a secret, in whatever way the file writes it.
+
+What may stand around the word is bounded: without a bound a text of 100 KB without spaces takes minutes.
+"""
 _ASSIGNED: Final = re.compile(r"(?s)-{0,2}([A-Za-z][\w.-]*)=(.*)")
 _REFERENCE: Final = re.compile(
     r"\$\{|\{env:|\{file:|^(?:\w+ )?(?:\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|\$\(.*\)|<[^>]+>)$|^$"
@@ -181,7 +184,7 @@ def _of_one(server: Server) -> list[Remark]:
 
     if server.place.old:
         say("old", f"{server.place.title} reads {server.place.old} now")
-    if entry.form is Form.UNKNOWN:
+    if entry.form is Form.UNKNOWN or (entry.form is Form.SCRIPT and not server.wrapped):
         say("unclear", entry.why)
     if names := secrets_of(entry):
         more = ", ..." if len(names) > _SHOWN else ""

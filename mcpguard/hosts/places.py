@@ -98,7 +98,7 @@ _OLD_CLINE: Final = "User/globalStorage/saoudrizwan.claude-dev/settings/cline_mc
 _PROJECT: Final = Scope.PROJECT
 _MEASURED: Final = Mark.MEASURED
 _RECALLED: Final = Mark.RECALLED
-_JSON, _JSONC, _TOML, _YAML = Dialect.JSON, Dialect.JSONC, Dialect.TOML, Dialect.YAML
+_JSON, _JSONC, _TOML, _YAML, _SHELL = Dialect.JSON, Dialect.JSONC, Dialect.TOML, Dialect.YAML, Dialect.SHELL
 
 PLACES: Final = (
     Place(
@@ -211,7 +211,14 @@ PLACES: Final = (
     Place("qwen-code", "Qwen Code", *_same(".qwen/settings.json", ".qwen\\settings.json"), _JSONC, scope=_PROJECT,
           program="qwen"),
     Place("crush", "Crush", f"{_CONFIG}/crush/crush.json", "~/.config/crush/crush.json", "", _JSON, (("mcp",),),
-          program="crush", note="prefers a file of shell commands, crushrc, which mcpguard does not edit"),
+          program="crush", note="deprecated by its host for crushrc"),
+    Place("crush", "Crush", f"{_CONFIG}/crush/crushrc", f"{_CONFIG}/crush/crushrc", "", _SHELL, (("mcp",),),
+          program="crush", note="a shell script: what it starts is told, with what to do by hand, and not edited"),
+    *(
+        Place("crush", "Crush", *_same(name), _SHELL, (("mcp",),), scope=_PROJECT, program="crush",
+              note="a shell script, which is not edited")
+        for name in (".crushrc", "crushrc")
+    ),
     *(
         Place("crush", "Crush", *_same(name), _JSON, (("mcp",),), scope=_PROJECT, program="crush")
         for name in ("crush.json", ".crush.json")

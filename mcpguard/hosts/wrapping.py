@@ -19,7 +19,8 @@ from typing import Final
 import msgspec
 
 from mcpguard.errors import ConfigError
-from mcpguard.hosts.entries import Dialect, Entry, Form, entries_of, read
+from mcpguard.hosts.entries import Dialect, Entry, Form, entries_of, is_null, read
+from mcpguard.hosts.shellscript import commands_of
 from mcpguard.hosts.tree import Kind, Paths, Tree
 from mcpguard.model import Json
 
@@ -28,6 +29,7 @@ _RUN: Final = "run"
 _NAME: Final = "--name"
 _END: Final = "--"
 _COMMA_BEHIND: Final = re.compile(rb"(?:\s|//[^\n]*|#[^\n]*|/\*.*?\*/)*+,", re.DOTALL)
+_ARGS_KEY: Final = re.compile(rb"""(?:args|"args"|'args')[ \t]*:""")
 _UNPRINTABLE: Final = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
@@ -49,6 +51,7 @@ class Wrapped(msgspec.Struct, frozen=True):
         command: The text of the command as it was written; empty if the command was not replaced.
         added: The text that was put there besides.
         member: Whether that is a whole member, because the entry had no arguments.
+        null: What said that there are no arguments, and was replaced; None if nothing did.
     """
 
     path: tuple[str, ...]
@@ -57,6 +60,7 @@ class Wrapped(msgspec.Struct, frozen=True):
     command: str
     added: str
     member: bool = False
+    null: str | None = None
 
 
 class File(msgspec.Struct, frozen=True):
@@ -88,6 +92,8 @@ class File(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: Its format does not allow it.
         """
+        if self.dialect is Dialect.SHELL:
+            return commands_of(self.data, self.name)
         return entries_of(self.tree(), self.data, self.paths)
 
 
@@ -106,7 +112,7 @@ def wrap(file: File, entry: Entry, program: str, name: str) -> tuple[list[Edit],
 
     Args:
         file: The configuration.
-        entry: One of its entries that starts a process and is not wrapped.
+        entry: One of its entries that can be edited and is not wrapped.
         program: The absolute path of mcpguard.
         name: What the server is called in policy.
     """
@@ -116,12 +122,18 @@ def wrap(file: File, entry: Entry, program: str, name: str) -> tuple[list[Edit],
     if entry.form is Form.ARRAY:
         added = _before_first(file, command, before)
         return [added], Wrapped(entry.path, entry.argv, after, "", added.new.decode())
-    words = (*before[1:], entry.argv[0])
-    added = _member(file, entry, words) if entry.args is None else _before_first(file, entry.args, words)
+    words, args, null = (*before[1:], entry.argv[0]), entry.args, None
+    if args is None:
+        added = _member(file, entry, words)
+    elif is_null(args):
+        null = file.data[args.start : args.end].decode()
+        added = Edit(args.start, args.end, _array(words)) if null else _behind_key(file, entry, words)
+    else:
+        added = _before_first(file, args, words)
     replaced = Edit(command.start, command.end, _literal(program))
     raw = file.data[command.start : command.end].decode()
     return [replaced, added], Wrapped(
-        entry.path, entry.argv, after, raw, added.new.decode(), member=entry.args is None
+        entry.path, entry.argv, after, raw, added.new.decode(), member=args is None, null=null
     )
 
 
@@ -152,6 +164,10 @@ def unwrap(file: File, entry: Entry, done: Wrapped) -> list[Edit]:
     place = _member_place(file, entry)
     if done.member and file.data.startswith(done.added.encode(), place):
         return [replaced, Edit(place, place + len(done.added.encode()), b"")]
+    if done.null is not None and array is not None:
+        start = array.end - len(done.added.encode())
+        if file.data[start : array.end] == done.added.encode():
+            return [replaced, Edit(start, array.end, done.null.encode())]
     return [replaced, _first_away(file.data, _placed(array), done)]
 
 
@@ -259,7 +275,7 @@ def _element(array: Tree, number: int) -> int:
 def _member(file: File, entry: Entry, words: tuple[str, ...]) -> Edit:
     """A member `args` for an entry that has none, behind its command."""
     holder, key = _placed(entry.holder), _placed(entry.holder).keys[entry.key]
-    array = b"[" + b", ".join(_literal(word) for word in words) + b"]"
+    array = _array(words)
     lead = file.data[file.data.rfind(b"\n", 0, key) + 1 : key]
     place = _member_place(file, entry)
     if file.dialect in (Dialect.JSON, Dialect.JSONC):
@@ -270,6 +286,23 @@ def _member(file: File, entry: Entry, words: tuple[str, ...]) -> Edit:
         return Edit(place, place, b", " + _outer_key(file, entry) + b"args" + colon + array)
     start = _ending(file.data) + _indent(file.data, key) + _outer_key(file, entry)
     return Edit(place, place, start + b"args" + colon + array)
+
+
+def _behind_key(file: File, entry: Entry, words: tuple[str, ...]) -> Edit:
+    """An array behind `args:` where nothing is (YAML).
+
+    Raises:
+        ConfigError: The key is written in a way that nobody writes.
+    """
+    key = _ARGS_KEY.match(file.data, _placed(entry.holder).keys["args"])
+    if key is None:
+        raise ConfigError(
+            f"the args of {entry.name!a} are written where they cannot be edited",
+            file=file.name,
+            line=entry.line,
+            hint="nothing was written",
+        )
+    return Edit(key.end(), key.end(), b" " + _array(words))
 
 
 def _member_place(file: File, entry: Entry) -> int:
@@ -304,6 +337,11 @@ def _literal(text: str) -> bytes:
     """A text as JSON writes it, which is a text for TOML and YAML, too: what one of them may not hold is escaped."""
     plain = json.dumps(text, ensure_ascii=False)
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain).encode()
+
+
+def _array(words: tuple[str, ...]) -> bytes:
+    """Words as an array on one line, which every dialect knows."""
+    return b"[" + b", ".join(_literal(word) for word in words) + b"]"
 
 
 def _ending(data: bytes) -> bytes:

@@ -239,6 +239,7 @@ class Plan:
             origin=self._origin(winner.rule),
             durable=any(rule.durable for rule in rules),
             recheck=any(rule.recheck for rule in rules),
+            recorded=any(rule.record for rule in rules),
             confirm=max(case.rule.confirm for case in counting) if asking else "",
             result_bytes=min(sizes, default=0),
         )

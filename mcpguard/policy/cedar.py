@@ -95,6 +95,7 @@ class CedarPolicy:
         "_file",
         "_plans",
         "_program",
+        "_records",
         "_rules",
         "_stated",
         "_surroundings",
@@ -119,6 +120,7 @@ class CedarPolicy:
         self.observing = ruleset.mode is Mode.OBSERVE
         self.neutralise = ruleset.neutralise
         self.schemas = ruleset.schemas
+        self._records = ruleset.record
         self.server = server
         self._file = ruleset.file
         self._zone = ruleset.zone
@@ -315,6 +317,7 @@ class CedarPolicy:
             origin=self._origin(winner),
             durable=any(rule.durable for rule in rules),
             recheck=any(rule.recheck for rule in rules),
+            recorded=self._records and any(rule.record for rule in rules),
             confirm=max((rule.confirm for rule in asking), default="") if winner in asking else "",
         )
 

@@ -27,7 +27,7 @@ from mcpguard.errors import ConfigError
 from mcpguard.model import Json, JsonObject, Verdict
 from mcpguard.policy.cedarschema import SCHEMA
 from mcpguard.policy.reading import ID_WORDS, found, is_name, nearest
-from mcpguard.policy.rules import PRESENCE, Rule
+from mcpguard.policy.rules import ARGUMENTS, PRESENCE, Rule
 
 MISSING: Final = "Cedar is not installed"
 INSTALL: Final = "pip install 'mcpguard[cedar]'"
@@ -43,7 +43,7 @@ _OPENING: Final = frozenset("([{")
 _CLOSING: Final = frozenset(")]}")
 _NESTING: Final = frozenset({"&&", "||", "+", "-", "*", "!", ".", "if", "has", "like", "is", "in"})
 """Tokens that make the tree of an expression deeper."""
-_ANNOTATIONS: Final = ("id", "description", "ask", "confirm", "durable", "recheck")
+_ANNOTATIONS: Final = ("id", "description", "ask", "confirm", "durable", "recheck", "record")
 _EXAMPLE: Final = 'write @id("files-read") before it'
 _OF_POLICY: Final = re.compile(r"^for policy `[^`]*`, ")
 
@@ -188,6 +188,8 @@ class _Policies:
         confirm = said.get("confirm", "")
         if "confirm" in said and (confirm != PRESENCE or not asks):
             raise self._fault(line, f'expected @confirm("{PRESENCE}") beside @ask, found another one')
+        if said.get("record", ARGUMENTS) != ARGUMENTS:
+            raise self._fault(line, f'expected @record("{ARGUMENTS}"), found {found(said["record"])}')
         allowed = Verdict.ASK if asks else Verdict.ALLOW
         return Rule(
             id=ident,
@@ -196,6 +198,7 @@ class _Policies:
             durable="durable" in said,
             recheck="recheck" in said,
             confirm=confirm,
+            record=said.get("record", ""),
             cedar=msgspec.json.encode(body, order="deterministic").decode(),
         )
 

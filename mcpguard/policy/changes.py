@@ -7,8 +7,17 @@ from typing import Final
 
 import msgspec
 
+from mcpguard.model import Action
 from mcpguard.policy.rules import Labelled, Rule, RuleSet
-from mcpguard.policy.words import approving_words, duration_word, effect_word, label_words, unpinned_word
+from mcpguard.policy.words import (
+    approving_words,
+    duration_word,
+    effect_word,
+    label_words,
+    record_word,
+    restarting_words,
+    unpinned_word,
+)
 
 _NAMED: Final = 20
 _REFUSED: Final = "servers without a manifest no longer start; register them: mcpguard server add"
@@ -48,10 +57,19 @@ def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             lines.append(f"{words}: {_setting(before)} -> {_setting(after)}")
+    if old.record != new.record:
+        lines.append(f"record: {record_word(old)} -> {record_word(new)}")
     if old.final != new.final:
         lines.append(f"final: {', '.join(old.final) or 'nothing'} -> {', '.join(new.final) or 'nothing'}")
     if old.approving != new.approving:
         lines.append(f"approvals: {approving_words(old)} -> {approving_words(new)}")
+    if old.restarting != new.restarting:
+        lines.append(f"restart: {restarting_words(old)} -> {restarting_words(new)}")
+    lines += [
+        f"findings: {kind}: {_action(old, kind)} -> {_action(new, kind)}"
+        for kind in sorted(old.findings.keys() | new.findings.keys())
+        if _action(old, kind) != _action(new, kind)
+    ]
     roles = sorted(old.roles.keys() | new.roles.keys())
     lines += [
         f"role {name}: {_members(old, name)} -> {_members(new, name)}"
@@ -59,6 +77,10 @@ def _of_people(old: RuleSet, new: RuleSet) -> list[str]:
         if old.roles.get(name) != new.roles.get(name)
     ]
     return lines + _labels(old, new)
+
+
+def _action(ruleset: RuleSet, kind: str) -> str:
+    return ruleset.findings.get(kind, Action.RECORD).name.lower()
 
 
 def _labels(old: RuleSet, new: RuleSet) -> list[str]:

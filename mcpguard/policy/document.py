@@ -25,13 +25,13 @@ from typing import Final, TypeVar
 
 from mcpguard import limits
 from mcpguard.errors import ConfigError
-from mcpguard.model import Json, JsonObject, Mode, Verdict
+from mcpguard.model import FINDING_KINDS, Action, Json, JsonObject, Mode, Verdict
 from mcpguard.policy.cedartext import policies
 from mcpguard.policy.lines import DEPTH, Path, scan
 from mcpguard.policy.reading import Reader, found, is_name
 from mcpguard.policy.roles import cycle, flattened
 from mcpguard.policy.rulekeys import RuleReader
-from mcpguard.policy.rules import ALLOW_SAME_OWNER, ASK, CEDAR, TOML, Approving, Rule, RuleSet
+from mcpguard.policy.rules import ALLOW_SAME_OWNER, ASK, CEDAR, TOML, Approving, Restarting, Rule, RuleSet
 
 Choice = TypeVar("Choice")
 
@@ -42,20 +42,23 @@ VERSION: Final = 1
 
 KEYS: Final = (
     "version", "mode", "text", "rule", "unpinned", "on_update", "recheck", "zone", "schemas", "engine", "cedar",
-    "roles", "approvals", "label",
+    "roles", "approvals", "label", "restart", "record", "findings",
 )  # fmt: skip
-_PROJECT_KEYS: Final = ("version", "rule", "roles", "label", "zone")
+_PROJECT_KEYS: Final = ("version", "rule", "roles", "label", "zone", "findings")
 FINAL_KEYS: Final = (
-    "mode", "text", "unpinned", "on_update", "recheck", "zone", "schemas", "approvals", "rule",
+    "mode", "text", "unpinned", "on_update", "recheck", "zone", "schemas", "approvals", "rule", "restart", "record",
+    "findings",
 )  # fmt: skip
 """What a system policy may keep users from setting otherwise."""
 _MODES: Final = {"enforce": Mode.ENFORCE, "observe": Mode.OBSERVE}
 _TEXTS: Final = {"neutralise": True, "as-is": False}
 _UNPINNED: Final = {"refuse": False, "allow": True}
 _SCHEMAS: Final = {"check": True, "ignore": False}
+_RECORD: Final = {"rules": True, "digests": False}
 _ENGINES: Final = {word: word for word in (TOML, CEDAR)}
 _ON_UPDATE: Final = {word: word for word in (ASK, ALLOW_SAME_OWNER)}
 _PRESENCE: Final = {word: word for word in ("polkit", "fido2", "passphrase")}
+_ACTIONS: Final = {action.name.lower(): action for action in Action}
 _FINAL: Final = {word: word for word in FINAL_KEYS}
 _LONGEST_WAIT: Final = 3600.0
 _LINE: Final = re.compile(r" \(at line (\d+), (column \d+)\)$")
@@ -180,8 +183,11 @@ class _Document(Reader):
             roles=flattened(roles),
             labels=rules.labels(document.get("label", [])),
             approving=self._approving(document, rules),
+            restarting=self._restarting(document),
             zone=self.optional(document, (), "zone", rules.zone, ""),
             schemas=self._word(document, "schemas", _SCHEMAS, default=mode is Mode.ENFORCE),
+            record=self._word(document, "record", _RECORD, default=True),
+            findings=self.optional(document, (), "findings", self._findings, {}),
             final=self.optional(document, (), "final", self._final, ()),
             given={key: places.get((key,), 0) for key in document},
             engine=engine,
@@ -213,6 +219,11 @@ class _Document(Reader):
             if rule.effect is Verdict.ALLOW:
                 message = 'expected "deny" or "ask", found "allow": the policy of a project narrows'
                 raise self.fault(("rule", index, "effect"), message, "allow it in your own policy")
+            if rule.record:
+                message = (
+                    "expected no record, found one: the policy of a project does not say what is recorded"
+                )
+                raise self.fault(("rule", index, "record"), message, "say it in your own policy")
 
     def _roles(self, value: Json, path: Path) -> dict[str, tuple[str, ...]]:
         table = self.table(value, path, 'write [roles] and below it coding = ["host:claude-code"]')
@@ -242,6 +253,23 @@ class _Document(Reader):
             presence=self.optional(table, path, "presence", self._presence, Approving().presence),
         )
 
+    def _restarting(self, document: JsonObject) -> Restarting:
+        if "restart" not in document:
+            return Restarting()
+        path: Path = ("restart",)
+        table = self.table(document["restart"], path, 'write [restart] and below it servers = ["files"]')
+        self.known(table, path, ("servers", "times", "within"))
+        if "servers" not in table:
+            raise self.missing(path, "servers", 'patterns over names: servers = ["files"]')
+        return Restarting(
+            servers=self.patterns(table["servers"], (*path, "servers")),
+            times=self.optional(table, path, "times", self._times, Restarting().times),
+            seconds=self.optional(table, path, "within", self.duration, Restarting().seconds),
+        )
+
+    def _times(self, value: Json, path: Path) -> int:
+        return self.number(value, path, limits.RESTARTS)
+
     def _timeout(self, value: Json, path: Path) -> float:
         seconds = self.duration(value, path)
         if seconds > _LONGEST_WAIT:
@@ -253,6 +281,18 @@ class _Document(Reader):
         return tuple(
             dict.fromkeys(self.word(item, (*path, index), _PRESENCE) for index, item in enumerate(items))
         )
+
+    def _findings(self, value: Json, path: Path) -> dict[str, Action]:
+        """What follows from findings. A project's file speaks of its own connections, so it holds nobody else up."""
+        table = self.table(value, path, 'write [findings] and below it definition-drift = "quarantine"')
+        self.known(table, path, FINDING_KINDS)
+        found = {kind: self.word(word, (*path, kind), _ACTIONS) for kind, word in table.items()}
+        for kind, action in found.items():
+            if "mode" not in self._keys and action in (Action.ASK, Action.QUARANTINE):
+                word = action.name.lower()
+                message = f'expected "notify" or "end", found "{word}", which reaches beyond the folder'
+                raise self.fault((*path, kind), message, "say it in your own policy")
+        return found
 
     def _final(self, value: Json, path: Path) -> tuple[str, ...]:
         items = self.list(value, path, "keys", '["mode"]')

@@ -3,6 +3,7 @@
 Rule 1: the rules of both count, each known by its own file; so deny of either beats allow of the other.
 Rule 2: a key that only one of them sets is as that one says; a key that both set is as the user says, unless it is
 `final`: then setting it otherwise is an error, and nothing is in force.
+What follows from findings is put together kind by kind; where `findings` is final, users add kinds.
 Rule 3: a name means one thing: no rule and no role may be in both. So no rule of a user `answers` one of the system.
 Rule 4: each rule keeps the time zone of its file.
 Rule 5: Cedar policies are never put together with another file: deny, ask and allow of two engines do not add up.
@@ -34,9 +35,12 @@ _FIELDS: Final = {
     "zone": "zone",
     "schemas": "schemas",
     "approvals": "approving",
+    "restart": "restarting",
+    "record": "record",
 }
 """Keys at the top of a file, and what they are called as values."""
 _RULES: Final = "rule"
+_FINDINGS: Final = "findings"
 
 
 def merge(system: RuleSet | None, user: RuleSet | None) -> RuleSet | None:
@@ -60,6 +64,7 @@ def merge(system: RuleSet | None, user: RuleSet | None) -> RuleSet | None:
         roles={**system.roles, **user.roles},
         labels=(*system.labels, *user.labels),
         final=system.final,
+        findings={**system.findings, **user.findings},
         given={**system.given, **user.given},
     )
 
@@ -70,6 +75,12 @@ def _refuse_contradictions(system: RuleSet, user: RuleSet) -> None:
     for key in system.final:
         if key in _FIELDS and key in user.given and _value(system, key) != _value(user, key):
             raise _fault(user, key, f"{key} is final in {system.file}, which says otherwise")
+    if _FINDINGS in system.final:
+        for kind, action in system.findings.items():
+            if user.findings.get(kind, action) is not action:
+                raise _fault(
+                    user, _FINDINGS, f"{kind} of findings is final in {system.file}, which says otherwise"
+                )
     for role in user.roles.keys() & system.roles.keys():
         raise _fault(user, "roles", f"the role {role!a} is that of {system.file}")
     known = {rule.id for rule in system.rules}

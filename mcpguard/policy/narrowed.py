@@ -126,6 +126,7 @@ def lesser(outer: Decision, project: Decision) -> Decision:
         origin=winner.origin,
         durable=outer.durable or project.durable,
         recheck=outer.recheck or project.recheck,
+        recorded=outer.recorded,
         depends=outer.depends or project.depends,
         confirm=(outer.confirm or project.confirm) if verdict is Verdict.ASK else "",
         result_bytes=min(sizes, default=0),

@@ -14,6 +14,7 @@ from mcpguard.policy.match import Pattern
 from mcpguard.policy.reading import found, is_name, nearest
 from mcpguard.policy.rules import (
     ANYBODY,
+    ARGUMENTS,
     GATED_METHODS,
     HOST,
     PRESENCE,
@@ -29,6 +30,7 @@ _GROUP: Final = re.compile(r"group:[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\$?")
 _GRADES: Final = {grade.name: grade for grade in Grade}
 _EFFECTS: Final = {"allow": Verdict.ALLOW, "ask": Verdict.ASK, "deny": Verdict.DENY}
 _CONFIRM: Final = {PRESENCE: PRESENCE}
+_RECORD: Final = {ARGUMENTS: ARGUMENTS}
 _EVIDENCE_KEYS: Final = ("grade", "unit", "label", "ancestor_not")
 _LIMIT_KEYS: Final = ("rate", "concurrency", "budget")
 _TARGET_KEYS: Final = (
@@ -37,7 +39,7 @@ _TARGET_KEYS: Final = (
 )  # fmt: skip
 KEYS: Final = (
     "id", "who", "server", "effect", "durable", "recheck", *_EVIDENCE_KEYS, *_TARGET_KEYS, "args", "when",
-    *_LIMIT_KEYS, "result_bytes", "confirm", "answers",
+    *_LIMIT_KEYS, "result_bytes", "confirm", "answers", "record",
 )  # fmt: skip
 _GIVING: Final = (*_LIMIT_KEYS, "result_bytes")
 """Keys that bound what a rule lets pass: a rule that denies lets nothing pass."""
@@ -145,6 +147,7 @@ class RuleReader(ConditionReader):
             result_bytes=self.optional(table, path, "result_bytes", self._bytes, 0),
             confirm=self.choice(table, path, "confirm", _CONFIRM) if "confirm" in table else "",
             answers=self.optional(table, path, "answers", self.names, ()),
+            record=self.choice(table, path, "record", _RECORD) if "record" in table else "",
         )
         self._fits_together(rule, table, path)
         return rule

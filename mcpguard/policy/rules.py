@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from mcpguard.model import Grade, JsonObject, Mode, Verdict
+from mcpguard.model import Action, Grade, JsonObject, Mode, Verdict
 from mcpguard.policy.match import Pattern
 
 GATED_METHODS: Final = frozenset(
@@ -63,6 +63,9 @@ PER: Final = ("principal", "server", "tool")
 TOML: Final = "toml"
 CEDAR: Final = "cedar"
 """What decides: rules of this language, or Cedar policies."""
+
+ARGUMENTS: Final = "arguments"
+"""What `record` of a rule keeps beside the digest of arguments."""
 
 PRESENCE: Final = "presence"
 """What `confirm` of a rule that asks can demand of whoever answers."""
@@ -163,6 +166,7 @@ class Rule(msgspec.Struct, frozen=True):
         ancestor_not: Patterns over paths, or last components of paths, of executables; the rule does not speak of
             a host that has an ancestor which one of them describes.
         recheck: The host is looked at again before each such call.
+        record: `ARGUMENTS`: those of a call are kept with its record; or nothing.
         line: Where it begins in its file, from 1.
         file: The file's name for people; empty for that of the whole policy.
         resources: Patterns over normalised URIs, in which `**` crosses `/` and `*` does not.
@@ -212,6 +216,7 @@ class Rule(msgspec.Struct, frozen=True):
     result_bytes: int = 0
     confirm: str = ""
     answers: tuple[str, ...] = ()
+    record: str = ""
     cedar: str = ""
 
     def same_as(self, other: Rule) -> bool:
@@ -258,6 +263,20 @@ class Approving(msgspec.Struct, frozen=True):
     presence: tuple[str, ...] = ("polkit", "fido2", "passphrase")
 
 
+class Restarting(msgspec.Struct, frozen=True):
+    """`[restart]`: which servers are started again when they crash, so that their hosts keep the connection.
+
+    Attributes:
+        servers: Patterns over server names; none by itself.
+        times: At most so often for one connection.
+        seconds: In this time.
+    """
+
+    servers: tuple[Pattern, ...] = ()
+    times: int = 3
+    seconds: float = 600.0
+
+
 class RuleSet(msgspec.Struct, frozen=True):
     """A whole policy, valid; made by `document.parse`.
 
@@ -273,11 +292,14 @@ class RuleSet(msgspec.Struct, frozen=True):
         roles: Name to the principals in it, nested roles taken apart.
         labels: What policy says that tools read and send.
         approving: How people are asked.
+        restarting: What becomes of servers that crash.
         zone: IANA time zone of rules that name none; empty for that of the machine.
         schemas: Whether arguments and results are held against the pinned schemas.
+        record: Whether rules may have arguments recorded; without it only digests are, whatever rules say.
         final: Keys at the top of a system policy that a user's policy may not set otherwise; `rule` among them
             means that rules of a user only narrow.
         given: Keys at the top that the file sets, and on which line.
+        findings: What follows from findings, by kind (`model.FINDING_KINDS`); those not named are recorded.
         engine: `TOML`, or `CEDAR`: then the rules are Cedar policies (`cedartext`).
     """
 
@@ -292,8 +314,11 @@ class RuleSet(msgspec.Struct, frozen=True):
     roles: dict[str, tuple[str, ...]] = {}
     labels: tuple[Labelled, ...] = ()
     approving: Approving = Approving()
+    restarting: Restarting = Restarting()
     zone: str = ""
     schemas: bool = True
+    record: bool = True
     final: tuple[str, ...] = ()
     given: dict[str, int] = {}
     engine: str = TOML
+    findings: dict[str, Action] = {}

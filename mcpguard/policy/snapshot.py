@@ -13,9 +13,9 @@ A remembered decision is one dictionary lookup: 40 to 65 ns, with 10 rules as wi
 better evidence later needs another snapshot.
 
 Decided:
-    *`durable`, `recheck` and `result_bytes` add up*: a call has them if any matching rule says so, whichever rule
-    decides, because they restrict and grant nothing; rejected: the deciding rule alone, which would make line order
-    matter.
+    *`durable`, `recheck`, `record` and `result_bytes` add up*: a call has them if any matching rule says so,
+    whichever rule decides, because they restrict and grant nothing; rejected: the deciding rule alone, which would
+    make line order matter.
     *A denial for want of evidence is a denial by default* and names what is wanting in its reason only, so that
     nothing else treats it as the word of a rule.
     *What is not a tool is counted by method* where a limit counts tools apart; rejected: by URI, which would let
@@ -269,6 +269,8 @@ def snapshot_with(
             here = verdicts[rule.server] = any(pattern.matches(server) for pattern in rule.server)
         if not here:
             continue
+        if rule.record and not ruleset.record:
+            rule = msgspec.structs.replace(rule, record="")  # noqa: PLW2901
         if not shortfall(rule, caller) or (rule.effect is Verdict.ASK and is_meant(rule, caller)):
             rules.append(rule)
         elif rule.effect is not Verdict.DENY:

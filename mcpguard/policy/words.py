@@ -32,6 +32,11 @@ def unpinned_word(ruleset: RuleSet) -> str:
     return "allow" if ruleset.unpinned else "refuse"
 
 
+def record_word(ruleset: RuleSet) -> str:
+    """The word that stands in the file for what records may hold of arguments."""
+    return "rules" if ruleset.record else "digests"
+
+
 def duration_word(seconds: float) -> str:
     """Seconds as they stand in the file, in the largest unit that fits; `never` for none."""
     whole = int(seconds)
@@ -86,12 +91,16 @@ def settings(ruleset: RuleSet) -> list[str]:
         lines.append(f"on_update {ruleset.on_update}: a changed host is recognised if its owner is the same")
     if ruleset.recheck:
         lines.append(f"recheck {duration_word(ruleset.recheck)}: hosts are looked at again and again")
+    if not ruleset.record:
+        lines.append("record digests: no arguments are recorded, whatever rules say")
     if ruleset.zone:
         lines.append(f"zone {ruleset.zone}: of hours and days")
     lines += [f"role {name}: {', '.join(who) or 'nobody'}" for name, who in sorted(ruleset.roles.items())]
     lines += [label_words(ruleset, number) for number in range(len(ruleset.labels))]
     if ruleset.approving != Approving():
         lines.append(f"approvals {approving_words(ruleset)}")
+    if ruleset.restarting.servers:
+        lines.append(f"restart {restarting_words(ruleset)}")
     if ruleset.final:
         lines.append(f"final {', '.join(ruleset.final)}: users cannot set it otherwise")
     return lines
@@ -111,6 +120,17 @@ def approving_words(ruleset: RuleSet) -> str:
     return (
         f"timeout {duration_word(approving.timeout)}, elicitation {', '.join(approving.elicitation) or 'nobody'}, "
         f"notify {'true' if approving.notify else 'false'}, presence {', '.join(approving.presence) or 'none'}"
+    )
+
+
+def restarting_words(ruleset: RuleSet) -> str:
+    """Which servers are started again when they crash."""
+    restarting = ruleset.restarting
+    if not restarting.servers:
+        return "none"
+    return (
+        f"{', '.join(_texts(restarting.servers))}: at most {restarting.times} times in "
+        f"{duration_word(restarting.seconds)}"
     )
 
 
@@ -134,6 +154,8 @@ def _conditional(rule: Rule) -> JsonObject:
         said["confirm"] = rule.confirm
     if rule.answers:
         said["answers"] = list(rule.answers)
+    if rule.record:
+        said["record"] = rule.record
     if rule.recheck:
         said["recheck"] = True
     if rule.cedar:

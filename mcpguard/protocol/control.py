@@ -14,17 +14,18 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the command line asks of the daemon.
 
     Attributes:
-        verb: `status`, `stop`, `policy-apply`, `hosts`, `host-trust`, `host-forget`, `trust`, `trust-put`,
+        verb: `status`, `metrics`, `stop`, `policy-apply`, `hosts`, `host-trust`, `host-forget`, `trust`, `trust-put`,
             `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
             `approve`, `deny`, `presence`,
-            `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`.
+            `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`,
+            `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`.
         v: Version of this wire.
         source: Where the text comes from, for people.
-        text: The policy, the enrolment or the signed envelope that is put.
-        name: The host or server that is meant.
+        text: The policy, the enrolment or the signed envelope that is put; or what is to be erased.
+        name: The host or server that is meant; of `quarantine-put`, as `server:NAME` or `host:NAME`.
         definitions: For `server-put`, the definitions whose digests the manifest pins, as JSON text.
         ident: The ticket that is meant.
-        reason: Why it is denied.
+        reason: Why it is denied, or put into quarantine.
         scope: How far an approval goes: `once`, `for`, `session`.
         seconds: For `for`, how long; for `pending` and `recent`, how long to wait for something new, at most 5.
         since: What the caller has seen: it waits until there is something newer; -1 not to wait.

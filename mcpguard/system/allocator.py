@@ -8,6 +8,7 @@ much for itself, so all share one arena: the interpreter lets one of them run at
 from __future__ import annotations
 
 import ctypes
+import gc
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1
@@ -15,6 +16,8 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 _KEPT_BYTES: Final = 8 << 20
 _LARGE_BYTES: Final = 16 << 20
+_COLLECT: Final = (20_000, 20, 50)
+"""Thresholds of the cycle collector: messages are freed by reference counts, cycles are rare."""
 
 
 def keep_freed_memory() -> bool:
@@ -34,3 +37,10 @@ def give_back() -> bool:
     except (AttributeError, OSError):
         return False
     return bool(trim(0))
+
+
+def quiet_collector() -> None:
+    """Keep the cycle collector from walking what lives as long as the daemon, which would stall calls."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)

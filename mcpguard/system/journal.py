@@ -4,10 +4,13 @@ Rule 1. What `append` returns from is in the file, whole; what it raises from is
 Rule 2. Nothing wrong is repaired silently. A last line cut by a crash is moved aside and a record commits to it;
 anything else that is wrong stops the journal from opening.
 Rule 3. The chain goes on over segments, restarts and failures; it moves only after a write has succeeded.
+Rule 4. What may be written into the reserve is `flush`: outcomes of calls that were let through. `append` is refused
+once the reserve cannot be restored, because a call whose outcome has no place must not begin.
 
-Cost: `append` 3.5 us for one record of 418 bytes, 1.4 us a record in a burst of 16, the write to the page cache
-included; the time stamp in it 0.30 us (CPython 3.11, ext4 on a 2-core virtual machine, best of 9 timeit runs;
-tests/system/test_journal.py measures it with --benchmark-enable).
+Cost: tests/bench/audit.py measures an append and what a call pays for its two records.
+
+Durability: what `append` returns from is in the kernel, and outlives a crash of ours. `sync_data` brings it to stable
+storage; `sync` does so too, and then moves head, key and checkpoints up to it (`settling`).
 
 Decided:
     *A rotated segment is synced before the next one is written*, in line: otherwise a power loss could keep the new
@@ -34,8 +37,10 @@ from mcpguard import limits
 from mcpguard.audit import record
 from mcpguard.audit.chain import ENVELOPE_BYTES
 from mcpguard.errors import JournalError
+from mcpguard.system import reserve
 from mcpguard.system.journalfiles import segment_name
 from mcpguard.system.journalhome import End, Home, boot_id, rotated
+from mcpguard.system.settling import Point, Prepared, Settler
 
 BODY_BYTES: Final = limits.RECORD_BYTES - ENVELOPE_BYTES
 """Longest body of a record, bytes."""
@@ -53,6 +58,11 @@ _CAUSES = {
 }
 _SECOND: Final = 1_000_000_000
 _CHUNK: Final = 256 * limits.KIB
+_SMALL_CHUNK: Final = 4 * limits.KIB  # of the reserve all is used but so much
+_STEP: Final = 64 * limits.KIB
+"""How far the reserve runs ahead of what must be there, bytes: it is restored once in so much."""
+_NO_RESERVE: Final = 1 << 62
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def explain(doing: str, error: OSError) -> JournalError:
@@ -68,6 +78,8 @@ class Journal:
     Attributes:
         key: Key of argument digests, 32 bytes; `audit.record.digest` takes it.
         directory: Where the log is.
+        gaps: How many records were lost, as far as `gap` records say so.
+        recovered: Bodies of the records that say what was torn when the log was opened.
     """
 
     def __init__(
@@ -78,6 +90,7 @@ class Journal:
         clock: Callable[[], int],
         segment_bytes: int,
         backlog_bytes: int,
+        reserve_bytes: int,
     ) -> None:
         self.key = home.key
         self.directory = home.path
@@ -94,11 +107,18 @@ class Journal:
         self._later: deque[bytes] = deque()
         self._later_bytes = 0
         self._lost = 0
+        self.gaps = 0
+        self.recovered = end.recovered
         self._torn = False  # a failed write could not be taken back yet
         self._dead = ""  # why nothing is accepted any more
         self._written = 0
         self._marked = 0  # value of `_written` when the last sync began
         self._swap = threading.Lock()  # held while `_fd` is replaced or duplicated
+        self._syncing = threading.Lock()  # held by whoever moves head, key and checkpoints
+        self._settler = Settler(end.seals, end.tree, self._point())
+        self._reserve = reserve_bytes
+        self._low = -1 if reserve_bytes else _NO_RESERVE  # beyond this size the reserve is to be restored
+        self._full: OSError | None = None  # why it could not be
 
     @classmethod
     def open(
@@ -108,6 +128,7 @@ class Journal:
         clock: Callable[[], int] = time.time_ns,
         segment_bytes: int = limits.JOURNAL_BYTES,
         backlog_bytes: int = limits.AUDIT_BACKLOG_BYTES,
+        reserve_bytes: int = limits.AUDIT_RESERVE_BYTES,
     ) -> Self:
         """Become the writer of a log, made if it is not there, and record that. `clock` gives nanoseconds, UTC.
 
@@ -125,12 +146,25 @@ class Journal:
                 raise
         except OSError as error:
             raise explain("open", error) from error
-        journal = cls(home, end, clock=clock, segment_bytes=segment_bytes, backlog_bytes=backlog_bytes)
+        journal = cls(
+            home,
+            end,
+            clock=clock,
+            segment_bytes=segment_bytes,
+            backlog_bytes=backlog_bytes,
+            reserve_bytes=reserve_bytes,
+        )
         try:
             opened = record.log(
-                "opened", pid=os.getpid(), segment=segment_name(end.number), key=home.key_id()
+                "opened",
+                pid=os.getpid(),
+                segment=segment_name(end.number),
+                key=home.key_id(),
+                checkpoint_key=end.seals.log_key.text(),
+                **({"pruned": end.seals.pruned} if end.seals.pruned else {}),
             )
-            journal.append([*end.recovered, opened])
+            journal.append_later([*end.recovered, opened])
+            journal.flush()
             journal.sync()
         except BaseException:
             journal.close()
@@ -148,6 +182,12 @@ class Journal:
         for body in bodies:
             if len(body) > BODY_BYTES:
                 raise JournalError(f"a record of {len(body)} bytes is longer than the audit log takes")
+        if self._size > self._low:
+            self._restore_reserve()
+            if self._full is not None and bodies:
+                with contextlib.suppress(JournalError):
+                    self._write_backlog(())
+                raise explain("write", self._full)
         if self._later or self._lost:
             self._write_backlog(bodies)
         elif bodies:
@@ -169,7 +209,7 @@ class Journal:
             self._lost += 1
 
     def flush(self) -> None:
-        """Write what was kept for later.
+        """Write what was kept for later, into the reserve if the disk is full.
 
         Raises:
             JournalError: It cannot be written, and is still kept.
@@ -177,12 +217,45 @@ class Journal:
         self.append(())
 
     @property
+    def last(self) -> int:
+        """Position of the last record that was written."""
+        return self._chain.seq
+
+    @property
     def dirty(self) -> int:
         """Bytes written since the last sync began."""
         return self._written - self._marked
 
-    def sync(self) -> None:
-        """Wait until everything written before is on stable storage. Any thread; `append` may go on meanwhile.
+    @property
+    def unsigned(self) -> int:
+        """Records that no checkpoint covers yet."""
+        return self._settler.unsigned
+
+    @property
+    def refusing(self) -> str:
+        """Why `append` refuses what `flush` still writes; empty if it does not."""
+        return explain("write", self._full).sentence() if self._full is not None else ""
+
+    def sync(self, *, checkpoint: bool = False) -> None:
+        """Wait until everything written before is on stable storage, then move head and key up to it.
+
+        Any thread; `append` may go on meanwhile. A checkpoint is signed if one is due, or with `checkpoint`.
+
+        Raises:
+            JournalError: It may not be there.
+        """
+        with self._syncing:
+            prepared = self._settler.prepare()
+            before, self._marked = self._marked, self._written
+            try:
+                self.sync_data()
+                self._settle(prepared, checkpoint=checkpoint)
+            except JournalError:
+                self._marked = min(before, self._marked)
+                raise
+
+    def sync_data(self) -> None:
+        """Wait until everything written before is on stable storage; the head stays where it is. Any thread.
 
         Raises:
             JournalError: It may not be there.
@@ -193,13 +266,8 @@ class Journal:
                 fd = os.dup(self._fd)  # a rotation may close the original
             except OSError as error:
                 raise explain("sync", error) from error
-            before, self._marked = self._marked, self._written
         try:
             self._sync(fd)
-        except JournalError:
-            with self._swap:
-                self._marked = min(before, self._marked)
-            raise
         finally:
             os.close(fd)
 
@@ -209,28 +277,66 @@ class Journal:
             return
         with contextlib.suppress(JournalError):
             self.flush()
-            self.sync()
-        with self._swap:
+            self.sync(checkpoint=True)
+        with self._syncing, self._swap:
+            if not self._dead:
+                self._release()
             self._dead = "the journal is closed"
             os.close(self._fd)
             self._fd = -1
+            self._settler.close()
         self._home.leave()
+
+    def _release(self) -> None:
+        """Give back what is reserved behind the end of the segment."""
+        if self._low not in (-1, _NO_RESERVE):
+            with contextlib.suppress(OSError):  # the space is lost until the next start, nothing else
+                os.ftruncate(self._fd, self._size)
+        self._low = -1 if self._reserve else _NO_RESERVE
+
+    def _restore_reserve(self) -> None:
+        """Have the disk keep the reserve behind the end; `_full` says why it does not."""
+        self._alive()
+        if self._torn:
+            self._take_back()
+        for ahead in (_STEP, 0):
+            try:
+                kept = reserve.keep(self._fd, self._size, self._reserve + ahead)
+            except OSError as error:
+                self._full = error
+                if error.errno not in _FULL:
+                    return
+            else:
+                self._full = None
+                self._low = self._size + ahead if kept else _NO_RESERVE
+                return
+
+    def _settle(self, prepared: Prepared, *, checkpoint: bool, segment: str = "") -> None:
+        try:
+            self._settler.settle(prepared, checkpoint=checkpoint, segment=segment)
+        except OSError as error:
+            raise explain("sign", error) from error
+
+    def _point(self) -> Point:
+        chain = self._chain
+        return Point(self._number, self._size, chain.seq, chain.prev, chain.key)
 
     def _write_backlog(self, bodies: Sequence[bytes]) -> None:
         """Write what was kept, in pieces so that a full disk costs little each time, the last one with `bodies`."""
-        while self._later_bytes > _CHUNK:
+        chunk = _CHUNK if self._full is None else _SMALL_CHUNK
+        while self._later_bytes > chunk:
             piece, size = [], 0
             for body in self._later:
                 size += len(body)
                 piece.append(body)
-                if size >= _CHUNK:
+                if size >= chunk:
                     break
             self._write([*self._gap(), *piece])
-            self._lost = 0
+            self.gaps, self._lost = self.gaps + self._lost, 0
             self._forget(len(piece))
         kept = len(self._later)
         self._write([*self._gap(), *self._later, *bodies])
-        self._lost = 0
+        self.gaps, self._lost = self.gaps + self._lost, 0
         self._forget(kept)
 
     def _forget(self, count: int) -> None:
@@ -245,25 +351,26 @@ class Journal:
         self._alive()
         if self._torn:
             self._take_back()
-        if self._size >= self._segment_bytes:
+        if self._size >= self._segment_bytes and self._full is None:
             self._rotate()
         if not self._size and self._header is not None:
             bodies = [self._header, *bodies]
         chain = self._chain
-        seq, prev = chain.seq, chain.prev
+        seq, prev, key = chain.seq, chain.prev, chain.key
         data = chain.seal(bodies, self._stamp())
         try:
             written = os.write(self._fd, data)
             if written != len(data):
                 self._write_rest(data[written:])
         except OSError as error:
-            chain.seq, chain.prev = seq, prev
+            chain.seq, chain.prev, chain.key = seq, prev, key
             self._torn = True
             with contextlib.suppress(JournalError):
                 self._take_back()
             raise explain("write", error) from error
         self._size += len(data)
         self._written += len(data)
+        self._settler.wrote(data, self._point())
 
     def _write_rest(self, data: bytes) -> None:
         """After a short write: the kernel says why only when asked again."""
@@ -274,9 +381,10 @@ class Journal:
             data = data[written:]
 
     def _take_back(self) -> None:
-        """Remove what a failed write left behind the last good record."""
+        """Remove what a failed write left behind the last good record, and with it the reserve."""
         try:
             os.ftruncate(self._fd, self._size)
+            self._low = min(self._low, self._size - 1) if self._reserve else _NO_RESERVE
         except OSError as error:
             raise explain("repair", error) from error
         self._torn = False
@@ -293,16 +401,20 @@ class Journal:
 
     def _rotate(self) -> None:
         """Go on in a new segment, whose first record names the end of this one. On failure nothing has changed."""
-        self._sync(self._fd)
-        header = rotated(self._number, self._size, self._chain)
-        try:
-            fd = self._home.segment(self._number + 1, empty=True)
-        except OSError as error:
-            raise explain("rotate", error) from error
-        with self._swap:
-            old, self._fd = self._fd, fd
-        os.close(old)
-        self._header, self._number, self._size = header, self._number + 1, 0
+        with self._syncing:
+            prepared = self._settler.prepare(gentle=False)
+            self._sync(self._fd)
+            self._settle(prepared, checkpoint=True, segment=segment_name(self._number))
+            header = rotated(self._number, self._size, self._chain, prepared.root)
+            try:
+                fd = self._home.segment(self._number + 1, empty=True)
+            except OSError as error:
+                raise explain("rotate", error) from error
+            self._release()
+            with self._swap:
+                old, self._fd = self._fd, fd
+            os.close(old)
+            self._header, self._number, self._size = header, self._number + 1, 0
 
     def _sync(self, fd: int) -> None:
         try:

@@ -89,12 +89,11 @@ def lines(path: Path, progress: Callable[[int], object] = int) -> Iterator[bytes
 
 def _settled(file: BinaryIO) -> bytes:
     """The next line; one that is incomplete is given one poll to be completed by a living writer."""
-    at = file.tell()
     line = file.readline(limits.RECORD_BYTES + 1)
     if not line or line.endswith(b"\n") or len(line) > limits.RECORD_BYTES:
         return line
     time.sleep(POLL_SECONDS)
-    file.seek(at)
+    file.seek(-len(line), os.SEEK_CUR)
     return file.readline(limits.RECORD_BYTES + 1)
 
 

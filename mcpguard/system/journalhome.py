@@ -1,7 +1,10 @@
 """The directory of an audit log as its writer enters it: the lock, the digest key, and where the last writer stopped.
 
 Rule. Nothing wrong is repaired silently. A last line cut by a crash is moved to `torn-NNNNNN-OFFSET` and a record
-commits to it; anything else that is wrong is a JournalError, and the log stays as it was found.
+commits to it; anything else that is wrong is a JournalError, and the log stays as it was found. A log that ends
+before its head or its sealing key was cut, by no crash: both are written after the records (`journalseal`).
+
+A log without seals, of version 1, is verified whole, once, and goes on in version 2.
 
 Every file is opened below the descriptor of the directory, follows no link, and is ours alone. `OSError` passes: the
 journal makes the sentence.
@@ -9,28 +12,30 @@ journal makes the sentence.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
 import re
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from mcpguard import limits
 from mcpguard.audit import record
-from mcpguard.audit.chain import START, Chain, State, Verifier, hash_line
+from mcpguard.audit.chain import START, Chain, State, Verifier, hash_line, sealed
+from mcpguard.audit.tree import Tree
 from mcpguard.errors import JournalError, PeerError
 from mcpguard.system import journalfiles
 from mcpguard.system.files import private_directory
+from mcpguard.system.journalseal import Head, Seals, brought_forward
+from mcpguard.system.ownfile import open_own, read_own, replace_own, write_own
 
 KEY_BYTES: Final = 32
 """Size of the digest key, bytes."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_LOCK, _KEY, _NEW_KEY = "lock", "digest.key", "digest.key.new"
+_LOCK, _KEY = "lock", "digest.key"
 
 
 def boot_id() -> bytes:
@@ -42,14 +47,18 @@ def boot_id() -> bytes:
     return found if re.fullmatch(rb"[0-9a-f]{32}", found) else os.urandom(16).hex().encode()
 
 
-def rotated(number: int, size: int, chain: Chain) -> bytes:
-    """The first record of the segment after `number`, which ended with `size` bytes and this chain."""
+def rotated(number: int, size: int, chain: Chain, root: bytes) -> bytes:
+    """The first record of the segment after `number`, which ended with `size` bytes and this chain.
+
+    `root` is that of the tree over all lines until then, of which there are `last`.
+    """
     return record.log(
         "rotated",
         segment=journalfiles.segment_name(number),
         size=size,
         last=chain.seq,
         hash=chain.prev.decode(),
+        root=root.hex(),
     )
 
 
@@ -60,9 +69,11 @@ class End(NamedTuple):
         number: Of the segment to write.
         fd: Open for appending; the receiver closes it.
         size: Good bytes of that segment.
-        chain: The last record.
+        chain: The last record, with the key of the next.
         header: Body of the record that an empty segment must begin with; None for the first one.
         recovered: Bodies of records that commit to what was torn.
+        tree: Over all records.
+        seals: Keys, head and checkpoints; the receiver closes them.
     """
 
     number: int
@@ -71,6 +82,8 @@ class End(NamedTuple):
     chain: Chain
     header: bytes | None
     recovered: list[bytes]
+    tree: Tree
+    seals: Seals
 
 
 class Home:
@@ -144,30 +157,122 @@ class Home:
         """
         numbers = sorted(filter(None, map(journalfiles.segment_number, self._names())))
         number = numbers[-1] if numbers else 1
-        fd = self.segment(number)
+        seals = Seals.found(self.path, self._directory)
         try:
-            return self._resume(number, fd)
+            if seals is not None and (seals.head.segment > number or (seals.head.seq and not numbers)):
+                raise self._cut(seals.head, "its segment is not there")
+            fd = self.segment(number)
+            try:
+                return self._resume(number, fd, seals)
+            except BaseException:
+                os.close(fd)
+                raise
         except BaseException:
-            os.close(fd)
+            if seals is not None:
+                seals.close()
             raise
 
-    def _resume(self, number: int, fd: int) -> End:
+    def _resume(self, number: int, fd: int, seals: Seals | None) -> End:
         name = journalfiles.segment_name(number)
         tail = journalfiles.tail(fd)
-        header = None
+        if seals is not None and seals.head.segment == number and seals.head.offset > tail.size:
+            raise self._cut(seals.head, f"{name} ends after {tail.size} bytes")
+        size_before = -1
         if tail.before:
             chain = self._after(name, tail.before)
         elif number > 1:
-            chain, size = self._end_before(number)
-            header = rotated(number - 1, size, chain)
+            chain, size_before = self._end_before(number)
         else:
             chain = Chain(0, START)
         chain = self._checked(name, chain, [line for line in (tail.last, tail.torn) if line])
+        if seals is None:
+            tree = self._unsealed(name, number, tail, chain)
+            seals = self._seal(number, tail.size, chain, tree)
+        else:
+            tree = self._since_head(seals, number, tail.size, chain)
+        chain.key = brought_forward(seals.key, chain.seq + 1)
+        header = rotated(number - 1, size_before, chain, tree.root()) if size_before >= 0 else None
         if tail.torn:
             self._set_aside(number, tail.size, tail.torn)
             os.ftruncate(fd, tail.size)
             os.fsync(fd)
-        return End(number, fd, tail.size, chain, header, self._torn_at(number, tail.size))
+        return End(number, fd, tail.size, chain, header, self._torn_at(number, tail.size), tree, seals)
+
+    def _unsealed(self, name: str, number: int, tail: journalfiles.Tail, chain: Chain) -> Tree:
+        """The tree over a log that has no seals yet, all of which is verified."""
+        if sealed(tail.last) or sealed(tail.torn):
+            raise self._wrong(name, "the head of the log is missing")
+        tree = Tree()
+        verifier = Verifier(tree=tree)
+        for each in range(1, number + 1):
+            lines = self._lines(each, 0, tail.size if each == number else -1)
+            verifier.segment(lines, journalfiles.segment_name(each))
+        self._good(verifier, chain)
+        return tree
+
+    def _seal(self, number: int, size: int, chain: Chain, tree: Tree) -> Seals:
+        frontier = tuple(node.hex() for node in tree.frontier())
+        head = Head(chain.seq, number, size, chain.prev.decode(), frontier)
+        return Seals.made(self.path, self._directory, head)
+
+    def _since_head(self, seals: Seals, number: int, size: int, chain: Chain) -> Tree:
+        """Check that the log goes on from its head to where it ends, seals included; the tree over all of it."""
+        head = seals.head
+        if seals.key.seq > chain.seq + 1:
+            raise self._cut(head, f"the sealing key is that of record {seals.key.seq}")
+        tree = head.tree()
+        at_head = journalfiles.segment_name(head.segment)
+        if head.offset and hash_line(self._line_before(head)).decode() != head.hash:
+            raise self._wrong(at_head, f"record {head.seq} is not the one that the head of the log names")
+        verifier = Verifier(head.seq, head.hash.encode(), tree=tree, key=seals.key)
+        for each in range(head.segment, number + 1):
+            start = head.offset if each == head.segment else 0
+            lines = self._lines(each, start, size if each == number else -1)
+            verifier.segment(lines, journalfiles.segment_name(each), start)
+        self._good(verifier, chain)
+        return tree
+
+    def _good(self, verifier: Verifier, chain: Chain) -> None:
+        """The verification was good, and ended where the log does."""
+        report = verifier.finish()
+        if report.state is not State.OK:
+            raise self._wrong(report.file, f"record {report.bad_seq}: {report.problem}")
+        if (verifier.chain.seq, verifier.chain.prev) != (chain.seq, chain.prev):
+            raise self._wrong("", "the records behind its head are not those at its end")
+
+    def _lines(self, number: int, start: int, end: int) -> Iterator[bytes]:
+        """Lines of a segment from one offset to another; `end` -1: all."""
+        name = journalfiles.segment_name(number)
+        try:
+            fd = self._own(name, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise self._wrong(name, "the segment is missing") from error
+        with os.fdopen(fd, "rb") as file:
+            file.seek(start)
+            while end < 0 or start < end:
+                line = file.readline(limits.RECORD_BYTES + 1)
+                if not line:
+                    return
+                start += len(line)
+                yield line
+
+    def _line_before(self, head: Head) -> bytes:
+        """The line that ends where the head says."""
+        fd = self._own(journalfiles.segment_name(head.segment), os.O_RDONLY)
+        try:
+            start = max(0, head.offset - limits.RECORD_BYTES - 1)
+            data = os.pread(fd, head.offset - start, start)
+        finally:
+            os.close(fd)
+        return data[data.rfind(b"\n", 0, -1) + 1 :]
+
+    def _cut(self, head: Head, how: str) -> JournalError:
+        """The sentence for a log that ends before its head."""
+        return JournalError(
+            f"the audit log at {self.path} was cut: record {head.seq} was on stable storage, and {how}; "
+            "no crash does that",
+            hint=f"see mcpguard audit verify; to begin a new log, move {self.path} away and keep it as evidence",
+        )
 
     def _end_before(self, number: int) -> tuple[Chain, int]:
         """End and size of the segment before one; it was complete when the next was begun."""
@@ -245,9 +350,7 @@ class Home:
             key = self._content(_KEY)
         except FileNotFoundError:
             key = os.urandom(KEY_BYTES)
-            self._create(_NEW_KEY, key, os.O_TRUNC)
-            os.rename(_NEW_KEY, _KEY, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-            os.fsync(self._directory)
+            replace_own(self._directory, self.path, _KEY, key)
         if len(key) != KEY_BYTES:
             raise JournalError(
                 f"the digest key {self.path / _KEY} is damaged",
@@ -257,30 +360,16 @@ class Home:
 
     def _own(self, name: str, flags: int) -> int:
         """Open a file that is a regular file of ours alone."""
-        fd = os.open(name, flags | _SAFE, 0o600, dir_fd=self._directory)
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
-            os.close(fd)
-            raise JournalError(
-                f"{self.path / name} is not a file of this user alone", hint="check its owner and mode (0600)"
-            )
-        return fd
+        return open_own(self._directory, self.path, name, flags)
 
     def _names(self) -> list[str]:
         return sorted(os.listdir(self._directory))  # noqa: PTH208 (pathlib takes no descriptor)
 
     def _content(self, name: str) -> bytes:
-        fd = self._own(name, os.O_RDONLY)
-        with os.fdopen(fd, "rb") as file:
-            return file.read()
+        return read_own(self._directory, self.path, name)
 
     def _create(self, name: str, content: bytes, flag: int) -> None:
-        fd = self._own(name, os.O_WRONLY | os.O_CREAT | flag)
-        with os.fdopen(fd, "wb", buffering=0) as file:
-            if file.write(content) != len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(fd)
-        os.fsync(self._directory)
+        write_own(self._directory, self.path, name, content, flag)
 
 
 def _torn_name(number: int, offset: int) -> str:

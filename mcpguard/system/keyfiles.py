@@ -271,14 +271,21 @@ def desktop_keyring() -> Keyring:
             "the keyring library is not installed",
             hint="pip install 'mcpguard[keyring]', or " + _WITHOUT_KEYRING,
         ) from error
-    backend = keyring.get_keyring()
-    if backend.priority < 1:  # the library's mark of backends that store nothing, or store it readable
-        name = f"{type(backend).__module__}.{type(backend).__qualname__}"
+    with _keyring_errors_told():
+        backend = keyring.get_keyring()
+        keeps = backend.priority >= 1  # less is the library's mark of those that store nothing, or readable
+    if not keeps:
         raise TrustError(
-            f"no keyring of this desktop keeps secrets ({name} was found)", hint=_WITHOUT_KEYRING
+            f"no keyring of this desktop keeps secrets ({backend_name(backend)} was found)",
+            hint=_WITHOUT_KEYRING,
         )
     found: Keyring = backend
     return found
+
+
+def backend_name(backend: object) -> str:
+    """What a keyring is called by those who choose one."""
+    return f"{type(backend).__module__}.{type(backend).__qualname__}"
 
 
 @contextlib.contextmanager

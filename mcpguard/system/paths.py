@@ -93,6 +93,21 @@ def memory_dir() -> Path:
     return state_dir() / "memory"
 
 
+def quarantine_dir() -> Path:
+    """What is in quarantine."""
+    return state_dir() / "quarantine"
+
+
+def baseline_dir() -> Path:
+    """What detectors have learned."""
+    return state_dir() / "baseline"
+
+
+def export_dir() -> Path:
+    """Where the audit log flows to (`export.toml`), and how far each sink has it."""
+    return state_dir() / "export"
+
+
 def presence_dir() -> Path:
     """The ways in which people show presence."""
     return state_dir() / "presence"

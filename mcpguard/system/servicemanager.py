@@ -8,11 +8,12 @@ Not here: the files (`system.unitfiles`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -21,6 +22,8 @@ from mcpguard.system.unitfiles import Scope
 
 Command: TypeAlias = tuple[str, ...]
 _SECONDS: Final = 60.0
+_ANSWER_SECONDS: Final = 5.0
+"""For questions: a manager that does not answer soon is as good as none."""
 _LABEL: Final = "io.github.mcpguard.agent"
 _SOCKETS: Final = {
     Scope.USER: ("mcpguard.socket", "mcpguard-admin.socket"),
@@ -92,16 +95,47 @@ def run(commands: Sequence[Command]) -> None:
             )
 
 
-def answering(scope: Scope) -> bool:
-    """Whether there is a manager to carry commands out."""
+def answering(scope: Scope, directory: Path) -> bool:
+    """Whether there is a manager to carry commands out that reads units where we put them.
+
+    With HOME set to another folder one may answer that never sees them, and would do to its own what is asked.
+    """
     if scope is Scope.AGENT:
-        return _asked(("launchctl", "print", f"gui/{os.getuid()}"))[0] == 0
-    return _asked((*_systemctl(scope), "show", "--property=Version", "--value"))[0] == 0
+        return _asked(("launchctl", "print", f"gui/{os.getuid()}"), _ANSWER_SECONDS)[0] == 0
+    show = (*_systemctl(scope), "show", "--value", "--property=Version")
+    if _asked(show, _ANSWER_SECONDS)[0] != 0:
+        return False
+    return scope is Scope.SYSTEM or directory.resolve() in {path.resolve() for path in _read_by_user()}
+
+
+def _read_by_user() -> Iterator[Path]:
+    """Where the manager of a user looks for units; some versions tell only of folders that were there before it."""
+    _, said = _asked((*_systemctl(Scope.USER), "show", "--value", "--property=UnitPath"), _ANSWER_SECONDS)
+    yield from map(Path, said.split())
+    _, said = _asked((*_systemctl(Scope.USER), "show-environment"), _ANSWER_SECONDS)
+    with contextlib.suppress(ValueError):  # a quote that does not end
+        known = dict(word.partition("=")[::2] for word in shlex.split(said))
+        if home := known.get("HOME"):
+            yield Path(known.get("XDG_CONFIG_HOME") or f"{home}/.config", "systemd/user")
+
+
+def listens(scope: Scope) -> bool:
+    """Whether a manager that answers listens for us."""
+    found = states(scope)
+    return all(found[name] == "active" for name in listening(scope))
+
+
+def enabled(scope: Scope) -> bool:
+    """Whether it will listen when it is started again; launchd does with what lies in its folder."""
+    return scope is Scope.AGENT or all(
+        _asked((*_systemctl(scope), "is-enabled", name), _ANSWER_SECONDS)[1].strip() == "enabled"
+        for name in listening(scope)
+    )
 
 
 def systemd_version() -> int:
     """The version of the systemd that is installed; 0 if there is none."""
-    code, said = _asked(("systemctl", "--version"))
+    code, said = _asked(("systemctl", "--version"), _ANSWER_SECONDS)
     version = re.match(r"systemd (\d+)", said)
     return int(version[1]) if code == 0 and version else 0
 
@@ -109,11 +143,11 @@ def systemd_version() -> int:
 def states(scope: Scope) -> dict[str, str]:
     """How the manager calls the state of each member: `active`, `inactive`, `failed`, ..."""
     if scope is Scope.AGENT:
-        there = _asked(("launchctl", "print", f"gui/{os.getuid()}/{_LABEL}"))[0] == 0
+        there = _asked(("launchctl", "print", f"gui/{os.getuid()}/{_LABEL}"), _ANSWER_SECONDS)[0] == 0
         return {_LABEL: "active" if there else "inactive"}
     found = {}
     for name in members(scope):
-        _, said = _asked((*_systemctl(scope), "is-active", name))
+        _, said = _asked((*_systemctl(scope), "is-active", name), _ANSWER_SECONDS)
         found[name] = said.strip().splitlines()[0] if said.strip() else "unknown"
     return found
 
@@ -122,7 +156,7 @@ def _systemctl(scope: Scope) -> Command:
     return ("systemctl", "--user") if scope is Scope.USER else ("systemctl",)
 
 
-def _asked(command: Command) -> tuple[int, str]:
+def _asked(command: Command, seconds: float = _SECONDS) -> tuple[int, str]:
     """Exit code and words of a command; 127 if there is no such command."""
     try:
         told = subprocess.run(  # noqa: S603 (words of ours, no shell)
@@ -130,12 +164,12 @@ def _asked(command: Command) -> tuple[int, str]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_SECONDS,
+            timeout=seconds,
             check=False,
             env={**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""},
         )
     except FileNotFoundError:
         return 127, f"{command[0]}: command not found"
     except subprocess.TimeoutExpired:
-        return 124, f"{command[0]}: no answer within {_SECONDS:.0f} seconds"
+        return 124, f"{command[0]}: no answer within {seconds:.0f} seconds"
     return told.returncode, told.stdout.decode("utf-8", "replace")

@@ -26,6 +26,7 @@ from mcpguard.errors import ConfigError
 
 _TEXTS: Final = Path(__file__).with_name("units")
 _MARK: Final = re.compile(rb"^(?:# |<!-- )mcpguard (\S+) sha256:([0-9a-f]{64})[^\n]*\n", re.MULTILINE)
+_STARTS: Final = re.compile(rb'^ExecStart=(?:"([^"\n]+)"|(\S+))', re.MULTILINE)
 _NOTIFY_RELOAD: Final = 253
 """First systemd that knows Type=notify-reload."""
 _PLAIN: Final = re.compile(r"[\w./+~:@=,% -]*", re.ASCII)
@@ -164,6 +165,20 @@ def written_by(data: bytes) -> str:
         return ""
     rest = data[: mark.start()] + data[mark.end() :]
     return mark[1].decode("ascii", "replace") if _digest(rest) == mark[2].decode() else ""
+
+
+def program_of(data: bytes) -> str:
+    """The program that a unit starts; empty if it starts none."""
+    if found := _STARTS.search(data):
+        return (found[1] or found[2]).decode("utf-8", "replace").replace("%%", "%")
+    import plistlib  # noqa: PLC0415 (only who looks at a service of launchd pays for it)
+    from xml.parsers.expat import ExpatError  # noqa: PLC0415
+
+    try:
+        words = plistlib.loads(data)["ProgramArguments"]
+    except (ValueError, TypeError, KeyError, ExpatError):
+        return ""
+    return str(words[0]) if words else ""
 
 
 def standing(directory: Path, unit: Unit) -> Standing:

@@ -2,7 +2,7 @@
 
 One list, and a copy of each file as it was before its first change, in the state directory, for the owner alone. The
 list is written before the file is: after a crash in between it names an entry that is not wrapped, which is looked at
-and left alone.
+and left alone. Who changes a file holds the list for so long (`alone`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from mcpguard import limits
 from mcpguard.errors import DaemonError, PeerError
 from mcpguard.hosts.wrapping import Wrapped
 from mcpguard.system.files import private_directory, replace_file
@@ -44,9 +45,24 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entries: tuple[Wrapped, ...]
 
 
+class Copy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A copy that was kept of a file.
+
+    Attributes:
+        path: The file, links followed.
+        at: When it was taken, RFC 3339 in UTC.
+        sha256: Digest of its bytes, and its name.
+    """
+
+    path: str
+    at: str
+    sha256: str
+
+
 class _List(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     v: int
     files: dict[str, FileRecord]
+    copies: tuple[Copy, ...] = ()
 
 
 class WrapStore:
@@ -54,6 +70,7 @@ class WrapStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._held = False
         self._file = MemoryFile(
             directory, _NAME, "what mcpguard has put into configurations", "look at it, then remove it: rm"
         )
@@ -64,11 +81,23 @@ class WrapStore:
         Raises:
             DaemonError: The list cannot be relied on.
         """
+        return self._load().files
+
+    def copies(self) -> list[tuple[Copy, Path]]:
+        """The copies that were kept of files as they were before mcpguard, oldest first, and where each is.
+
+        Raises:
+            DaemonError: The list cannot be relied on.
+        """
+        found = [(copy, self._directory / _BACKUPS / copy.sha256) for copy in self._load().copies]
+        return [(copy, path) for copy, path in found if path.exists()]
+
+    def _load(self) -> _List:
         memory = self._file.load()
         if not memory:
-            return {}
+            return _List(1, {})
         try:
-            return msgspec.convert(memory, _List).files
+            return msgspec.convert(memory, _List)
         except msgspec.ValidationError as error:
             raise self._file.unusable("it is damaged") from error
 
@@ -85,21 +114,43 @@ class WrapStore:
         Raises:
             DaemonError: It cannot be noted, so the change must not be made.
         """
-        with self._alone():
-            files = self.load()
-            known = files.pop(str(target), None)
-            before = known.before if known else self._keep(old)
+        with self.alone():
+            now = self._load()
+            known = now.files.pop(str(target), None)
+            copies = now.copies
+            if known is None:
+                copy = Copy(str(target), at, self._keep(old))
+                copies = (
+                    *(one for one in copies if (one.path, one.sha256) != (copy.path, copy.sha256)),
+                    copy,
+                )
             if entries:
-                files[str(target)] = FileRecord(str(target), at, before, _digest(new), entries)
-            self._file.save(msgspec.to_builtins(_List(1, files)))
+                before = known.before if known else copies[-1].sha256
+                now.files[str(target)] = FileRecord(str(target), at, before, _digest(new), entries)
+            old_ones = [one for one in copies if one.path == str(target)][: -limits.CONFIG_COPIES]
+            copies = tuple(one for one in copies if one not in old_ones)
+            self._file.save(msgspec.to_builtins(_List(1, now.files, copies)))
+            self._forget({one.sha256 for one in old_ones} - {one.sha256 for one in copies})
 
-    def backup(self, record: FileRecord) -> Path:
-        """Where the copy of a file is, as it was before its first change."""
-        return self._directory / _BACKUPS / record.before
+    def put_back(self, target: Path, known: FileRecord | None) -> None:
+        """Note that a change was not made: of the file is known again what was before, or nothing.
+
+        Raises:
+            DaemonError: It cannot be noted.
+        """
+        with self.alone():
+            now = self._load()
+            now.files.pop(str(target), None)
+            if known is not None:
+                now.files[str(target)] = known
+            self._file.save(msgspec.to_builtins(now))
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other command changes the list meanwhile."""
+    def alone(self) -> Iterator[None]:
+        """No other command changes the list, or a file that is in it, meanwhile. Within it, it is there already."""
+        if self._held:
+            yield
+            return
         try:
             folder = private_directory(self._directory)
             directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -107,8 +158,10 @@ class WrapStore:
             raise _not_kept(error) from error
         try:
             fcntl.flock(directory, fcntl.LOCK_EX)
+            self._held = True
             yield
         finally:
+            self._held = False
             os.close(directory)
 
     def _keep(self, data: bytes) -> str:
@@ -124,6 +177,12 @@ class WrapStore:
         except (OSError, PeerError) as error:
             raise _not_kept(error) from error
         return name
+
+    def _forget(self, names: set[str]) -> None:
+        """Remove copies that are in no list any more; one that cannot be removed is only in the way."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                (self._directory / _BACKUPS / name).unlink()
 
 
 def _not_kept(error: OSError | PeerError) -> DaemonError:

@@ -95,3 +95,8 @@ def test_its_name_is_new() -> None:
 def test_the_policy_stays_to_the_letter() -> None:
     assert with_rule("version = 1", "[[rule]]\n") == "version = 1\n\n[[rule]]\n"
     assert with_rule("version = 1\n", "[[rule]]\n") == "version = 1\n\n[[rule]]\n"
+
+
+def test_a_secret_is_in_no_rule() -> None:
+    with pytest.raises(ApprovalError, match="hold a secret, which no policy may hold"):
+        rule_for(ticket({"to": ["x", {"token": "«redacted:github:0123456789ab»"}]}), set())

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpguard.audit import record
+from mcpguard.audit.redact import Redactor
 from mcpguard.audit.shape import BYTES, NAMES, shape
 
 WORDS = {"string", "integer", "number", "boolean", "null", "array", "object"}
@@ -23,11 +24,11 @@ WORDS = {"string", "integer", "number", "boolean", "null", "array", "object"}
     ],
 )  # fmt: skip
 def test_words(value: object, word: str) -> None:
-    assert shape({"it": value}) == {"it": word}
+    assert shape({"it": value}, Redactor()) == {"it": word}
 
 
 def test_no_more_than_so_many() -> None:
-    assert len(shape({str(number): 1 for number in range(100)})) == NAMES
+    assert len(shape({str(number): 1 for number in range(100)}, Redactor())) == NAMES
 
 
 JSON = st.recursive(
@@ -38,7 +39,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(), JSON))
 def test_nothing_is_kept_of_values_but_folders_and_hosts(arguments: dict[str, object]) -> None:
-    for name, word in shape(arguments).items():
+    for name, word in shape(arguments, Redactor()).items():
         kind, _, rest = word.partition(":")
         assert word in WORDS or (
             kind in ("path", "url") and rest and rest in str(arguments[name]).lower() + str(arguments[name])
@@ -54,3 +55,11 @@ def test_a_shape_in_a_record() -> None:
         b'"args":{"digest":"ab","size":7,"shape":%b}' % shaped
     )
     assert b"shape" not in record.call(b"", 1, tail, None, 0, shaped)
+
+
+def test_a_secret_with_a_slash_leaves_nothing_of_itself():
+    redactor = Redactor(b"k" * 32)
+    redactor.learn([b"/aB3dE5fG7/hI9jK1lM2"])
+    assert shape({"a": "/aB3dE5fG7/hI9jK1lM2"}, redactor) == {"a": "string"}
+    assert shape({"password": "/abc/def"}, redactor) == {"password": "string"}
+    assert shape({"a": "/srv/files/ghp_aaaaaaaaaaaaaaaaaaaaaaaa1"}, redactor) == {"a": "path:/srv/files"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpguard.daemon.app import take_lock
+from mcpguard.daemon.process import take_lock
 from tests.lifecycle.stage import MCPGUARD, PYTHON, Host, House, alive, house, until
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}}

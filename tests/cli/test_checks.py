@@ -1,9 +1,12 @@
 """What doctor looks at: each check is shown well, and shown to fail."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +17,7 @@ import pytest
 from mcpguard import __version__
 from mcpguard.audit import record
 from mcpguard.cli import checks
-from mcpguard.cli.checks import Finding, Level
+from mcpguard.cli.checked import Finding, Level
 from mcpguard.errors import DaemonError
 from mcpguard.system.journal import Journal
 from tests.cli.homes import PROGRAM, put, servers
@@ -293,6 +296,72 @@ def test_damaged_record_is_told_as_an_error(place: House) -> None:
         list(checks.configurations())
 
 
+# --- the keyring ----------------------------------------------------------------------------------------
+
+RING = """
+import keyring.backend
+
+class Ring(keyring.backend.KeyringBackend):
+    priority = 5
+    held = {}
+
+    def set_password(self, service, username, password):
+        self.held[service, username] = password
+
+    def get_password(self, service, username):
+        return self.held.get((service, username))
+"""
+KEYS = "import json; from mcpguard.cli.checks import keyring; print(json.dumps([[f.level.value, f.words] for f in keyring()]))"
+
+
+def ringed(place: House, backend: str, before: str = "") -> list[list[str]]:
+    """What is found where this is the keyring of the desktop; `before` is done first."""
+    env = {
+        **place.env,
+        "PYTHON_KEYRING_BACKEND": backend,
+        "PYTHONPATH": str(put(place.root / "r/ring.py", RING).parent),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", before + KEYS], env=env, capture_output=True, text=True, check=True
+    )
+    found: list[list[str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.skipif(importlib.util.find_spec("keyring") is None, reason="needs the keyring extra")
+def test_keyring_is_named_and_what_it_means_is_said(place: House) -> None:
+    for name in ("fail", "null"):
+        backend = f"keyring.backends.{name}.Keyring"
+        ((level, words),) = ringed(place, backend)
+        assert level == "ok"
+        assert words.startswith(
+            f"no keyring of this desktop keeps secrets ({backend} was found): signing keys are"
+        )
+    assert ringed(place, "ring.Ring") == [
+        ["ok", "ring.Ring: mcpguard key generate --keyring keeps a key there"]
+    ]
+    assert ringed(place, "no.such.Ring")[0][1].startswith("the keyring refused: ModuleNotFoundError: signing")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("keyring") is None, reason="needs the keyring extra")
+def test_key_in_a_keyring_that_is_not_there_any_more_is_bad(place: House) -> None:
+    make = "from mcpguard.cli.signer import generated; generated('', keyring=True)\n"
+    ((level, words),) = ringed(place, "ring.Ring", make)
+    assert level == "ok"
+    ident = words.partition("it keeps ")[2]
+    assert ident.startswith("SHA256:")
+    ((level, words),) = ringed(place, "keyring.backends.fail.Keyring")
+    assert level == "bad"
+    assert words.endswith(f"your key {ident} is in one: nothing can be signed with it")
+
+
+def test_without_the_keyring_extra_keys_are_in_files(place: House) -> None:
+    ((level, words),) = ringed(place, "", "import sys; sys.modules['keyring'] = None\n")
+    assert (level, words) == (
+        "ok", "the keyring library is not installed: signing keys are kept in files, encrypted with a passphrase",
+    )  # fmt: skip
+
+
 # --- managed lists, impostors ---------------------------------------------------------------------------
 
 
@@ -330,4 +399,5 @@ def test_every_check_is_run() -> None:
     names = {check.__name__ for check in checks.CHECKS}
     assert names == {
         "program", "directories", "daemon", "clock", "policy", "chain", "configurations", "managed", "impostors",
+        "service", "keyring",
     }  # fmt: skip

@@ -117,12 +117,34 @@ def test_findings_are_what_is_not_as_it_should_be():
         ]
     )
     table = happenings.finding_table(80)
-    assert table.head.split() == ["TIME", "SERVER", "WHAT", "WHY"]
+    assert table.head.split() == ["TIME", "SEVERITY", "SERVER", "WHAT", "WHY"]
     assert [line.text for line in table.lines] == [
-        "00:00:00 files        tools rm                 is not pinned",
-        "00:00:00 files        drop server              no such id  12 bytes",
+        "00:00:00 -        files        tools rm                 is not pinned",
+        "00:00:00 -        files        drop server              no such id  12 bytes",
     ]
     assert happenings.findings == 2
+
+
+def test_what_detectors_found_has_its_severity_as_word_and_colour():
+    happenings = Happenings()
+    found = {"at": 0, "type": "finding", "event": "detected", "kind": "denied-burst", "name": "x"}
+    happenings.take(
+        [found | {"severity": "high", "fault": "20 calls", "count": 20, "action": "end", "server": "s"}]
+    )
+    (line,) = happenings.finding_table(110).lines
+    assert line.text == "00:00:00 high     s            denied-burst             20 calls  20 times  -> end"
+    assert line.colour == "red"
+
+
+def test_who_is_kept_out_stands_on_top():
+    entry = {"subject": "server:evil\x1b[2J"}
+    held = {"entries": [entry], "failure": ""}
+    line = top_line(STATUS | {"quarantine": held}, "", 200)
+    assert "QUARANTINE: server:evil\\u001b[2J" in line.text
+    assert line.colour == "red"
+    line = top_line(STATUS | {"quarantine": {"entries": [], "failure": "damaged"}}, "", 200)
+    assert "everybody is kept out" in line.text
+    assert "QUARANTINE" not in top_line(STATUS, "", 200).text
 
 
 def test_connections_are_told_by_what_the_kernel_knows():

@@ -16,6 +16,7 @@ from mcpguard.errors import DaemonError
 from mcpguard.identity.facts import Appraisal, FileFacts, HostFacts, PeerFacts, Program
 from mcpguard.model import Grade
 from mcpguard.system.hostsfile import HostsFile
+from tests.cli.homes import put, servers
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 CLAUDE = HostFacts(
@@ -91,6 +92,23 @@ class Terminal:
     def run(self, *args, typed=None):
         desk = Desk(self.daemon.request, self.daemon.ensure, lambda: 1795341600.0)
         return CliRunner().invoke(host, args, obj=desk, input=typed)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A home of nobody, and a PATH without hosts."""
+    for name in (
+        "XDG_CONFIG_HOME",
+        "CLAUDE_CONFIG_DIR",
+        "CODEX_HOME",
+        "CLINE_DIR",
+        "COPILOT_HOME",
+        "KIMI_CODE_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -415,7 +433,7 @@ def test_list_names_trusted_and_other_hosts(daemon, terminal):
     assert [one["host"] for one in answer["connected"]] == ["claude-code", "", ""]
 
 
-def test_show_tells_by_what_a_host_is_recognised(daemon, terminal):
+def test_show_tells_by_what_a_host_is_recognised(daemon, terminal, home):
     daemon.hosts = [("c1", "files", CLAUDE)]
     terminal.run("trust", "--yes")
     daemon.hosts = [("c1", "files", UPDATED)]
@@ -431,7 +449,7 @@ def test_show_tells_by_what_a_host_is_recognised(daemon, terminal):
         "connection c1 to files: pid 77, G2, not recognised",
     ]
     assert lines[7] == "connection c2 to git: pid 88, G2, recognised"
-    assert len(lines) == 8
+    assert lines[8:] == [f"file     none; looked for {home}/.claude.json"]
     answer = json.loads(terminal.run("show", "claude-code", "--json").stdout)
     assert (answer["host"]["name"], [one["id"] for one in answer["connected"]]) == (
         "claude-code",
@@ -470,11 +488,88 @@ def test_forget_asks_and_forgets(daemon, terminal):
     assert names(daemon) == ["claude-code"]
     result = terminal.run("forget", "claude-code", typed="y\n")
     assert (result.exit_code, names(daemon)) == (0, [])
-    for verb in ("forget", "show"):
-        result = terminal.run(verb, "claude-code")
-        assert (result.exit_code, result.stderr) == (
-            5, "mcpguard: no host is trusted as 'claude-code': mcpguard host list\n",
-        )  # fmt: skip
+    result = terminal.run("forget", "claude-code")
+    assert (result.exit_code, result.stderr) == (
+        5, "mcpguard: no host is trusted as 'claude-code': mcpguard host list\n",
+    )  # fmt: skip
+
+
+# --- hosts that are found -------------------------------------------------------------------------------
+
+
+def configured(home):
+    """Two hosts with configurations, one of which cannot be read, and one that is installed and has none."""
+    cursor = put(home / ".cursor/mcp.json", servers("a", "b"))
+    content = json.loads(cursor.read_text())
+    content["mcpServers"]["a"] = {
+        "command": "/opt/mcpguard",
+        "args": ["run", "--name", "a", "--", "npx", "a"],
+    }
+    content["mcpServers"]["far"] = {"url": "https://u:hunter2@h.test/mcp"}
+    put(cursor, content)
+    zed = put(home / ".config/zed/settings.json", '{\n"context_servers": {,}}')
+    program = put(home.parent / "bin/codex", "")
+    program.chmod(0o755)
+    return cursor, zed
+
+
+def test_list_names_the_hosts_that_are_found(daemon, terminal, home):
+    cursor, zed = configured(home)
+    lines = terminal.run("list").stdout.splitlines()
+    assert lines[0] == "no host is trusted"
+    assert lines[2] == "found by their configurations:"
+    assert lines[3] == f"  cursor  {cursor}  2 servers, 1 guarded, 1 remote"
+    assert lines[4].startswith(f"  zed  {zed}  cannot be read: not JSON")
+    assert lines[5:] == ["  codex  no configuration with servers; codex is on PATH"]
+    daemon.hosts = [("c1", "files", CLAUDE)]
+    terminal.run("trust", "cursor", "--yes")
+    told = json.loads(terminal.run("list", "--json").stdout)
+    assert [one["name"] for one in told["enrolled"]] == ["cursor"]
+    assert [(one["name"], one["program"], len(one["files"])) for one in told["found"]] == [
+        ("cursor", "", 1), ("zed", "", 1), ("codex", "codex", 0),
+    ]  # fmt: skip
+    (file,) = told["found"][0]["files"]
+    assert [(one["name"], one["wrapped"]) for one in file["servers"]] == [
+        ("a", True), ("b", False), ("far", False),
+    ]  # fmt: skip
+
+
+def test_show_tells_of_a_host_that_is_found_and_not_trusted(terminal, home):
+    cursor, _ = configured(home)
+    result = terminal.run("show", "cursor")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [
+        "cursor, Cursor, is not trusted", f"file     {cursor}: 2 servers, 1 guarded, 1 remote",
+    ]  # fmt: skip
+    assert [line.split()[:2] for line in lines[2:]] == [["guarded", "a"], ["open", "b"], ["-", "far"]]
+    assert "hunter2" not in result.stdout
+    told = json.loads(terminal.run("show", "cursor", "--json").stdout)
+    assert (told["host"], told["connected"], told["found"]["title"]) == (None, [], "Cursor")
+    lines = terminal.run("show", "goose").stdout.splitlines()
+    assert lines == [
+        "goose, Goose, is not trusted", f"file     none; looked for {home}/.config/goose/config.yaml",
+    ]  # fmt: skip
+
+
+def test_show_of_a_trusted_host_tells_of_its_configurations_too(daemon, terminal, home):
+    cursor, _ = configured(home)
+    daemon.hosts = [("c1", "files", CLAUDE)]
+    terminal.run("trust", "cursor", "--yes")
+    lines = terminal.run("show", "cursor").stdout.splitlines()
+    assert lines[0] == "cursor, trusted since 2026-11-22T10:00:00Z, G2 then"
+    assert f"file     {cursor}: 2 servers, 1 guarded, 1 remote" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("cursr", "did you mean cursor?"), ("zzzz", "mcpguard host list")]
+)
+def test_host_that_nobody_knows_is_5(terminal, name, hint):
+    result = terminal.run("show", name)
+    assert (result.exit_code, result.stderr) == (
+        5,
+        f"mcpguard: no host is known or trusted as {name!r}: {hint}\n",
+    )
 
 
 @pytest.mark.parametrize("args", [["list"], ["show", "x"], ["forget", "x", "--yes"]])

@@ -1,6 +1,7 @@
 """`mcpguard host wrap`, `unwrap` and `diff` as a person and a script see them, in a real home."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,16 @@ def test_bad_files_among_good_ones_are_named_and_the_good_ones_done(place: House
     assert argv(good, "a") == ["npx", "-y", "a"]
 
 
+def test_entry_that_nobody_understands_is_said_and_a_fault_if_it_was_asked_for(place: House) -> None:
+    path = put(
+        place.root / ".cursor/mcp.json", '{"mcpServers": {"a": {"command": "x"},\n"b": {"command": 1}}}'
+    )
+    line = f"mcpguard: {path}:2: b: its command is not text on one line"
+    for words in (["diff"], ["wrap", "--dry-run"], ["wrap", "--yes"]):
+        assert f"{line}: left alone\n" in told(place, *words)
+    assert f"{line}\n" in told(place, "wrap", "--server", "b", "--yes", code=6)
+
+
 def test_json_of_what_was_done(place: House) -> None:
     path = put(place.root / ".cursor/mcp.json", servers("a"))
     changed = [{"file": str(path), "host": "cursor", "servers": ["a"]}]
@@ -281,3 +292,46 @@ def test_path_that_configurations_name_is_the_one_that_stays(place: House) -> No
     told(place, "wrap", "--yes")
     assert argv(path, "a")[0] == str(link)
     assert Path(PROGRAM).exists()
+
+
+# --- copies ---------------------------------------------------------------------------------------------
+
+
+def test_copies_are_listed_and_can_be_put_back(place: House) -> None:
+    assert told(place, "backups") == "no copies: mcpguard has changed no configuration\n"
+    path = put(place.root / ".cursor/mcp.json", servers("a", env={"API_KEY": SECRET}))
+    before = path.read_bytes()
+    told(place, "wrap", "--yes")
+    told(place, "unwrap", "--yes")
+    (one,) = answer(place, "backups")["copies"]
+    assert one["file"] == str(path)
+    said = told(place, "backups")
+    assert said.startswith(f"{one['at']}  {path}  {one['copy']}\nto have one back: ")
+    assert SECRET not in said
+    copy = Path(one["copy"])
+    assert (copy.read_bytes(), copy.stat().st_mode & 0o777) == (before, 0o600)
+
+
+# --- at the same time -----------------------------------------------------------------------------------
+
+
+def test_wrappers_of_one_file_at_the_same_time_lose_nothing(place: House) -> None:
+    """Real processes, each for another server: the file holds all of them, and so does what undoes them."""
+    names = [f"s{number}" for number in range(6)]
+    path = put(place.root / ".cursor/mcp.json", servers(*names))
+    before = path.read_bytes()
+    for verb, first in (("wrap", PROGRAM), ("unwrap", "npx")):
+        running = [
+            subprocess.Popen(
+                [*MCPGUARD, "host", verb, "cursor", "--server", name, "--yes"],
+                env=place.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+            for name in names
+        ]  # fmt: skip
+        said = [process.communicate(timeout=60)[0] for process in running]
+        assert [process.returncode for process in running] == [0] * len(names), said
+        assert [argv(path, name)[0] for name in names] == [first] * len(names)
+        record = json.loads((place.state / "wrapped/wrapped.json").read_bytes())["files"]
+        noted = [one["path"][-1] for one in record.get(str(path), {"entries": []})["entries"]]
+        assert sorted(noted) == (names if verb == "wrap" else [])
+    assert path.read_bytes() == before

@@ -113,8 +113,10 @@ def test_nobody_to_ask_is_5_and_changes_nothing(place: House) -> None:
 def test_home_without_hosts_is_told_and_is_no_failure(place: House) -> None:
     said = told(place)
     assert "no agent host of this user has a configuration with servers" in said
-    assert answer(place) == {
-        "ok": True, "dry_run": False, "changed": [], "left": [], "secrets": [], "restart": [],
+    reply = answer(place)
+    assert {reply.pop(what)["state"] for what in ("service", "key")} == {"later"}
+    assert reply == {
+        "ok": True, "dry_run": False, "changed": [], "left": [], "unclear": [], "secrets": [], "restart": [],
     }  # fmt: skip
     assert not place.state.exists()
 
@@ -128,6 +130,63 @@ def test_bad_file_is_left_and_the_others_are_done(place: House) -> None:
     assert "nothing was changed; what was left alone is said above\n" in told(place, "--yes", code=6)
     reply = answer(place, "--yes", code=6)
     assert (reply["ok"], reply["changed"], len(reply["left"])) == (False, [], 1)
+
+
+def test_entry_that_nobody_understands_is_said_with_its_line_and_is_no_failure(place: House) -> None:
+    text = "mcpServers:\n- name: a\n  command: npx\n  args: [-y, a]\n- command: uvx\n- uses: x/y\n"
+    path = put(place.root / ".continue/config.yaml", text)
+    goose = put(
+        place.root / ".config/goose/config.yaml", "extensions:\n  developer: {type: builtin, enabled: true}\n"
+    )
+    said = told(place, "--yes")
+    for line in (5, 6):
+        assert f"left alone: {path}:{line}: #{line - 4}: it has no name\n" in said
+    assert "1 server of Continue starts behind mcpguard now\n" in said
+    assert f"Goose: 0 servers in {goose}\n" in said
+    assert "developer" not in said
+    again = told(place, "--yes")
+    assert "every server that a host starts, as far as that is understood, is behind mcpguard\n" in again
+    assert len(answer(place)["unclear"]) == 2
+    assert "it has no name" in place.mcpguard("scan").stdout
+
+
+def test_script_that_starts_servers_is_said_with_what_to_do_and_is_no_failure(place: House) -> None:
+    path = put(place.root / ".config/crush/crushrc", "mcp add a --command npx --args -y\n")
+    said = told(place, "--yes")
+    assert (
+        f"left alone: {path}:1: a: a shell script starts it, which mcpguard does not edit; by hand: " in said
+    )
+    assert f"Crush: 1 server in {path}\n" in said
+    assert path.read_text() == "mcp add a --command npx --args -y\n"
+    scanned = place.mcpguard("scan").stdout
+    assert "open      a " in scanned
+    assert f"{path}:1: a: a shell script starts it" in scanned
+    guarded_by_hand = (
+        f"mcp add a --command {PROGRAM} --args run --args --name --args a --args -- --args npx --args -y\n"
+    )
+    put(path, guarded_by_hand)
+    assert "left alone" not in told(place, "--yes")
+    assert "guarded   a " in place.mcpguard("scan").stdout
+    assert place.mcpguard("host", "unwrap", "--all", "--yes").returncode == 0
+    assert path.read_text() == guarded_by_hand
+
+
+def test_server_with_null_for_arguments_comes_back_byte_for_byte(place: House) -> None:
+    path = put(place.root / ".cursor/mcp.json", '{"mcpServers": {"a": {"command": "npx", "args": null}}}')
+    before = path.read_bytes()
+    told(place, "--yes")
+    assert argv(path, "a") == guarded("a", "npx")
+    place.mcpguard("host", "unwrap", "--all", "--yes")
+    assert path.read_bytes() == before
+
+
+def test_server_of_opencode_that_is_called_servers(place: House) -> None:
+    path = put(place.root / ".config/opencode/opencode.json", {"mcp": {"servers": {"command": ["npx", "a"]}}})
+    before = path.read_bytes()
+    told(place, "--yes")
+    assert json.loads(path.read_bytes())["mcp"]["servers"]["command"] == guarded("servers", "npx", "a")
+    place.mcpguard("host", "unwrap", "--all", "--yes")
+    assert path.read_bytes() == before
 
 
 def test_file_that_cannot_be_written_is_said(place: House) -> None:

@@ -1,67 +1,16 @@
 """`mcpguard daemon install`, `uninstall`, `status`: what is written, what is asked of the manager, what is left alone.
 
-The manager is a program on PATH that notes what it is asked; a real one is in tests/lifecycle/test_service.py.
+The manager is that of `tests.fakes.desktops`; a real one is in tests/lifecycle/test_service.py.
 """
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mcpguard import __version__
-from tests.lifecycle.stage import House
-
-FAKE = """#!/bin/sh
-echo "$(basename "$0") $*" >> "$ASKED"
-case "$*" in
-  --version) echo "systemd $SYSTEMD (test)";;
-  *"show --property=Version"*) [ -e "$AWAY" ] && { echo "Failed to connect to bus" >&2; exit 1; }; echo "$SYSTEMD";;
-  *is-active*) if [ -e "$ASKED.active" ]; then echo active; else echo inactive; exit 3; fi;;
-  *"enable --now"*) [ -e "$ASKED.fail" ] && { echo "Failed to enable unit: no" >&2; exit 1; }; touch "$ASKED.active";;
-  *"disable --now"*) rm -f "$ASKED.active";;
-esac
-exit 0
-"""
-NAMES = ["mcpguard-admin.socket", "mcpguard.service", "mcpguard.socket"]
-
-
-class Desktop(House):
-    """A house with a manager that notes what it is asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        (self.root / "bin").mkdir()
-        for name in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
-            (self.root / "bin" / name).write_text(FAKE)
-            (self.root / "bin" / name).chmod(0o755)
-        self.units = self.root / ".config/systemd/user"
-        self.asked, self.away = self.root / "asked", self.root / "away"
-        self.env |= {
-            "PATH": f"{self.root}/bin:{self.env['PATH']}",
-            "ASKED": str(self.asked),
-            "AWAY": str(self.away),
-            "SYSTEMD": "257",
-        }
-
-    def verb(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        told = self.mcpguard("daemon", *words)
-        assert told.returncode == code, told
-        return told
-
-    def changes(self) -> list[str]:
-        """What the manager was asked to do, as opposed to tell; forgotten afterwards."""
-        lines = self.asked.read_text().splitlines() if self.asked.exists() else []
-        self.asked.unlink(missing_ok=True)
-        return [
-            line
-            for line in lines
-            if not any(w in line for w in ("--version", "show --property", "is-active"))
-        ]
-
-    def files(self) -> list[str]:
-        return sorted(path.name for path in self.units.rglob("*")) if self.units.exists() else []
+from tests.fakes.desktops import NAMES, Desktop
 
 
 @pytest.fixture
@@ -157,6 +106,21 @@ def test_without_a_manager_the_files_are_written_and_the_rest_is_said(desktop: D
     assert "no user manager of systemd answers" in desktop.verb("status", code=3).stdout
     desktop.verb("uninstall")
     assert (desktop.files(), desktop.changes()) == ([], [])
+
+
+def test_manager_of_another_home_is_asked_nothing(desktop: Desktop) -> None:
+    """It never sees these files, and would enable what it has of this name."""
+    desktop.env["READ"] = "/home/somebody/.config/systemd/user"
+    told = desktop.verb("install")
+    assert "no user manager of systemd answers; where one does:" in told.stderr
+    assert (desktop.files(), desktop.changes()) == (NAMES, [])
+
+
+def test_manager_that_names_only_folders_that_were_there_is_known_by_its_home(desktop: Desktop) -> None:
+    """As some versions of systemd do, where nobody had a unit before."""
+    desktop.env |= {"READ": "", "AT_HOME": str(desktop.root)}
+    assert desktop.verb("install").stdout.count("done  ") == 2
+    assert [line for line in desktop.changes() if "enable --now" in line] != []
 
 
 def test_manager_that_refuses_is_quoted(desktop: Desktop) -> None:

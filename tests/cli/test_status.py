@@ -53,7 +53,7 @@ def test_what_a_host_says_of_itself_does_not_steer_the_terminal() -> None:
         told = place.mcpguard("status")
         assert told.stdout.isascii()
         assert "\x1b" not in told.stdout
-        assert len(told.stdout.splitlines()) == 7
+        assert len([line for line in told.stdout.splitlines() if not line.startswith("findings ")]) == 7
 
 
 def test_ages() -> None:
@@ -61,3 +61,18 @@ def test_ages() -> None:
     assert status._age(now - 61) == "1m01s"
     assert status._age(now - 3 * 3600 - 125) == "3h02m"
     assert status._age(now + 50) == "0m00s"
+
+
+def test_what_was_found_and_who_is_kept_out_is_shown() -> None:
+    entry = {"subject": "server:a\x1b", "how": "refuse", "since": "2026-01-01T00:00:00Z", "reason": "odd"}
+    asked = {"subject": "server:b", "how": "ask", "since": "then", "reason": ""}
+    counts = {"info": 2, "low": 0, "medium": 0, "high": 1, "critical": 0}
+    reply = {"findings": counts, "quarantine": {"entries": [entry, asked], "failure": "damaged"}}
+    assert status.watched(reply) == [
+        "findings 1 high, 2 info since the start; see: mcpguard findings",
+        "KEPT OUT everybody: damaged",
+        "KEPT OUT server:a\\u001b since 2026-01-01T00:00:00Z (odd)",
+        "ASKED    server:b since then",
+    ]
+    assert status.watched({"findings": {"info": 0}, "quarantine": {"entries": [], "failure": ""}}) == []
+    assert status.watched({}) == []

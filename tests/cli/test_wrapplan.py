@@ -1,6 +1,7 @@
 """Plans: what is shown is what is written, and each file stands for itself."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def at(path: Path, place: Place = CURSOR) -> HostFile:
 
 
 def planned(*files: HostFile, store: WrapStore, names: tuple[str, ...] = ()) -> list[Plan]:
-    plans, faults = to_wrap(files, store.load(), PROGRAM, called(names))
+    plans, faults = to_wrap(files, PROGRAM, called(names))
     assert faults == []
     return plans
 
@@ -99,7 +100,7 @@ def test_bad_file_is_said_and_the_good_one_is_planned(tmp_path: Path, store: Wra
     bad = put(tmp_path / "bad.json", '{\n"mcpServers": {\n')
     good = put(tmp_path / "good.json", servers("a"))
     for plans, faults in (
-        to_wrap([at(bad), at(good)], {}, PROGRAM), to_unwrap([at(bad), at(good)], {}, force=False),
+        to_wrap([at(bad), at(good)], PROGRAM), to_unwrap([at(bad), at(good)], {}, force=False),
     ):  # fmt: skip
         assert [plan.target for plan in plans] in ([good], [])
         assert [fault.file for fault in faults] == [str(bad)]
@@ -169,13 +170,70 @@ def test_registered_server_has_no_command_to_go_back_to(tmp_path: Path, store: W
         assert "says no command to go back to: it was registered" in fault.sentence
 
 
-def test_file_that_was_changed_between_plan_and_deed_is_left(tmp_path: Path, store: WrapStore) -> None:
+def test_server_that_was_changed_between_plan_and_deed_is_left(tmp_path: Path, store: WrapStore) -> None:
     path = put(tmp_path / "mcp.json", servers("a"))
     (plan,) = planned(at(path), store=store)
-    path.write_text("{}")
-    with pytest.raises(ConfigError, match="another program has changed it meanwhile"):
+    for text in ("{}", path.read_text().replace('"npx"', '"other"')):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="the server 'a' was changed meanwhile"):
+            carry_out(plan, store, AT)
+        assert (path.read_text(), store.load()) == (text, {})
+
+
+def test_file_that_became_unreadable_meanwhile_is_left(tmp_path: Path, store: WrapStore) -> None:
+    path = put(tmp_path / "mcp.json", servers("a"))
+    (plan,) = planned(at(path), store=store)
+    path.write_text("{,}")
+    with pytest.raises(ConfigError, match="not JSON"):
         carry_out(plan, store, AT)
-    assert path.read_text() == "{}"
+    assert (path.read_text(), store.load()) == ("{,}", {})
+
+
+def test_what_a_host_has_written_meanwhile_stays(tmp_path: Path, store: WrapStore) -> None:
+    """One host keeps its state in this file and writes it all the time."""
+    path = put(tmp_path / "mcp.json", {**servers("a", "b"), "starts": 7})
+    (plan,) = planned(at(path), store=store, names=("a",))
+    path.write_text(path.read_text().replace("7", "8"))
+    carry_out(plan, store, AT)
+    assert json.loads(path.read_bytes())["starts"] == 8
+    assert argv(path, "a")[0] == PROGRAM
+    ((plan,), _) = undone(path, store)
+    path.write_text(path.read_text().replace("8", "9"))
+    carry_out(plan, store, AT)
+    assert (json.loads(path.read_bytes()), store.load()) == ({**servers("a", "b"), "starts": 9}, {})
+
+
+def test_plans_of_two_commands_are_both_done_and_undone(tmp_path: Path, store: WrapStore) -> None:
+    """Made at the same time, carried out one after the other: neither forgets what the other has done."""
+    path = put(tmp_path / "mcp.json", servers("a", "b"))
+    before = path.read_bytes()
+    plans = [planned(at(path), store=store, names=(name,))[0] for name in "ab"]
+    for plan in plans:
+        carry_out(plan, WrapStore(tmp_path / "state"), AT)
+    assert [argv(path, name)[0] for name in "ab"] == [PROGRAM, PROGRAM]
+    assert {one.path[-1] for one in store.load()[str(path)].entries} == {"a", "b"}
+    plans = [to_unwrap([at(path)], store.load(), called((name,)), force=False)[0][0] for name in "ab"]
+    for plan in plans:
+        carry_out(plan, WrapStore(tmp_path / "state"), AT)
+    assert (path.read_bytes(), store.load()) == (before, {})
+
+
+def test_change_that_fails_leaves_the_record_as_it_was(tmp_path: Path, store: WrapStore) -> None:
+    """A file that is too large for this process, though what is noted of it is not."""
+    path = put(tmp_path / "mcp.json", {**servers("a", "b"), "history": "x" * 100_000})
+    carry_out(planned(at(path), store=store, names=("a",))[0], store, AT)
+    record, data = store.load(), path.read_bytes()
+    plans = [planned(at(path), store=store, names=("b",))[0], undone(path, store)[0][0]]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for plan in plans:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+        try:
+            with pytest.raises(ConfigError, match="file too large"):
+                carry_out(plan, store, AT)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (path.read_bytes(), store.load()) == (data, record)
+        assert [one.name for one in tmp_path.iterdir() if "mcpguard-new" in one.name] == []
 
 
 @pytest.mark.parametrize("how", ["gone", "read-only"])
@@ -186,7 +244,7 @@ def test_file_that_cannot_be_written_is_not_even_noted(tmp_path: Path, store: Wr
         path.unlink()
     else:
         path.chmod(0o400)
-    with pytest.raises(ConfigError, match=r"cannot be looked at any more|read-only"):
+    with pytest.raises(ConfigError, match=r"is not there any more|read-only"):
         carry_out(plan, store, AT)
     assert store.load() == {}
 
@@ -218,7 +276,7 @@ def test_of_two_servers_of_one_name_one_can_be_meant(tmp_path: Path, store: Wrap
     """Claude Code keeps servers of folders beside those of the user."""
     content = {**servers("db"), "projects": {"/p": servers("db")}}
     path = put(tmp_path / ".claude.json", content)
-    plans, _ = to_wrap([at(path, CLAUDE)], {}, PROGRAM, lambda entry: entry.path[0] == "projects")
+    plans, _ = to_wrap([at(path, CLAUDE)], PROGRAM, lambda entry: entry.path[0] == "projects")
     assert [[entry.path for entry in plan.chosen] for plan in plans] == [
         [("projects", "/p", "mcpServers", "db")]
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpguard.daemon import app
+from mcpguard.daemon import process
 from mcpguard.errors import DaemonError
 from mcpguard.system.policystore import PolicyStore
 from tests.fakes.managers import Activated, needs
@@ -128,17 +128,17 @@ def test_lock_of_another_daemon_is_waited_for_on_sockets_that_were_handed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That its own socket answers says nothing: only the lock does."""
-    monkeypatch.setattr(app, "_LOCK_SECONDS", 0.3)
-    first = app.take_lock(tmp_path)
+    monkeypatch.setattr(process, "_LOCK_SECONDS", 0.3)
+    first = process.take_lock(tmp_path)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "run.sock"))
         listener.listen()
         began = time.monotonic()
         with pytest.raises(DaemonError, match="a daemon runs already"):
-            app.take_lock(tmp_path, handed=True)
+            process.take_lock(tmp_path, handed=True)
         assert time.monotonic() - began >= 0.3
         os.close(first)
-        os.close(app.take_lock(tmp_path, handed=True))
+        os.close(process.take_lock(tmp_path, handed=True))
 
 
 # --- what the manager is told, and asks ------------------------------------------------------------------

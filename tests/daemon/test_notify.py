@@ -103,6 +103,23 @@ def test_a_ticket_is_shown_until_it_is_settled() -> None:
 
 
 @needs_bus
+def test_a_finding_is_told_and_stays_and_nothing_in_it_is_markup() -> None:
+    async def story(address: str) -> None:
+        async with desktop(address) as screen:
+            told = Desktop(lambda: False, address)  # it is about questions, and this is none
+            told.tell("mcpguard: new-tool", "the tool '<b>\u202e' was called\nmcpguard findings")
+            assert await eventually(lambda: len(screen.shown) == 1)
+            title, text = screen.shown[1]
+            assert title == "mcpguard: new-tool"
+            assert text == "the tool '&lt;b&gt;\\u202e' was called\nmcpguard findings"
+            told.withdraw("mcpguard: new-tool")
+            await told.close()
+            assert len(screen.shown) == 1
+
+    played(story)
+
+
+@needs_bus
 def test_policy_may_not_want_it() -> None:
     async def story(address: str) -> None:
         async with desktop(address) as screen:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mcpguard import limits
 from mcpguard.audit import record
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.errors import JournalError
@@ -21,10 +22,10 @@ def lines(directory: Path) -> list[str]:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
+    """A file system of 256 KiB."""
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "none", place], check=True)
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 
@@ -37,6 +38,21 @@ def test_record_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
         assert '"event":"one"' in lines(tmp_path / "audit")[-1]
         recorder.append([record.log("two")], durable=True)
         assert '"event":"two"' in lines(tmp_path / "audit")[-1]
+        await recorder.close()
+
+    run(story)
+
+
+def test_findings_and_failures_are_counted_for_metrics(tmp_path: Path) -> None:
+    async def story() -> None:
+        recorder = Recorder(Journal.open(tmp_path / "audit"))
+        finding = record.finding(record.prefix("1", {}, "s"), "tool", "n", "f", "p", "s")
+        recorder.append([record.log("one"), finding])
+        recorder.later([finding, record.log("type", finding='"type":"finding"')])
+        assert recorder.findings == 2
+        with pytest.raises(JournalError):
+            recorder.append([b"x" * 100_000])
+        assert recorder.failures == 1
         await recorder.close()
 
     run(story)
@@ -70,7 +86,7 @@ def test_close_writes_what_was_kept(tmp_path: Path) -> None:
 
 
 def fill(recorder: Recorder) -> None:
-    for n in range(50):
+    for n in range(200):
         recorder.append([record.log("filling", n=n, padding="x" * 500)])
 
 
@@ -80,7 +96,7 @@ def test_full_disk_is_told_once_and_heals_by_itself(
     small: Path, loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        recorder = Recorder(Journal.open(small / "audit"))
+        recorder = Recorder(Journal.open(small / "audit", reserve_bytes=0))
         recorder.append([record.log("before")])
         assert recorder.failure == ""
         ballast = small / "ballast"
@@ -104,3 +120,46 @@ def test_full_disk_is_told_once_and_heals_by_itself(
     with caplog.at_level(logging.ERROR, logger="mcpguard"):
         run(story, loop)
     assert caplog.text.count("the disk is full") == 1
+
+
+@pytest.mark.root
+@both_loops
+def test_outcomes_are_recorded_on_a_full_disk_and_calls_are_not(small: Path, loop: str) -> None:
+    async def story() -> None:
+        recorder = Recorder(Journal.open(small / "audit", reserve_bytes=32_000))
+        recorder.append([record.log("before")])
+        ballast = small / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                while file.write(b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+        with pytest.raises(JournalError, match="the disk is full"):
+            fill(recorder)
+        recorder.later([record.log("outcome")])
+        assert await eventually(lambda: any('"event":"outcome"' in line for line in lines(small / "audit")))
+        assert "the disk is full" in recorder.failure
+        ballast.unlink()
+        assert await eventually(lambda: recorder.failure == "")
+        recorder.append([record.log("after")])
+        await recorder.close()
+
+    run(story, loop)
+
+
+@both_loops
+def test_records_that_nothing_follows_get_their_checkpoint(
+    tmp_path: Path, loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CHECKPOINT_SECONDS", 0.2)
+
+    async def story() -> None:
+        journal = Journal.open(tmp_path / "audit")
+        recorder = Recorder(journal)
+        recorder.append([record.log("one")])
+        assert journal.unsigned > 0
+        assert await eventually(lambda: journal.unsigned == 0)
+        await recorder.close()
+
+    run(story, loop)

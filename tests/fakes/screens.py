@@ -33,6 +33,11 @@ class Screen:
         self.raw = b""
         self._grid.reset()
 
+    def asks_hidden(self, words: str) -> None:
+        """Wait for a question whose answer is not shown: what is typed before that is hidden is thrown away."""
+        self.asks(words)
+        assert self.child.waitnoecho(SECONDS), f"what is typed is shown:\n{self.text()}"
+
     def text(self, seconds: float = 0.05) -> str:
         """What is on the screen after this time."""
         until = time.monotonic() + seconds

@@ -18,6 +18,7 @@ from mcpguard.gate.events import (
     NotRecorded,
     PinsChanged,
     PolicyChanged,
+    ServerBack,
     StillWaiting,
     StreamEnded,
     TicketSettled,
@@ -255,6 +256,10 @@ class Playbook:
 
     def ended(self, side, **expected):
         return self._step(StreamEnded(side, self._tick()), expected)
+
+    def back(self, **expected):
+        """The server has ended before, and is started again."""
+        return self._step(ServerBack(self._tick()), expected)
 
     def policy(self, text, **expected):
         return self._step(PolicyChanged(snapshot(text), self._tick()), expected)

@@ -580,7 +580,10 @@ def test_every_call_of_a_server_that_died_gets_one_error():
     play.host(request(11, "ping"), to_server=[request(4, "ping")])
     play.ended(
         Side.SERVER,
-        to_host=[error(7, 50202, "the server ended before it answered"), error(11, 50202)],
+        to_host=[
+            error(7, 50202, Text("the server ended before it answered", "is not known")),
+            error(11, 50202),
+        ],
         records=[{"type": "drop"}, {"id": 2, "status": "lost"}, {"id": 4, "status": "lost"}],
     )
     play.ended(Side.SERVER)

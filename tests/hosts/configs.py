@@ -306,7 +306,12 @@ ODD_JSON = [
     ("half-pair-name", r'{"mcpServers": {"\ud800": {"command": "x"}}}', 0),
     ("half-pair-command", r'{"mcpServers": {"a": {"command": "\udfff"}, "b": {"command": "x"}}}', 1),
     ("half-pair-args", r'{"mcpServers": {"a": {"command": "x", "args": ["\ud800"]}}}', 0),
-    ("args-null", '{"mcpServers": {"a": {"command": "x", "args": null}}}', 0),
+    ("args-null", '{"mcpServers": {"a": {"command": "x", "args": null}}}', 1),
+    (
+        "args-null-first",
+        '{"mcpServers": {"a": {"args":null,"command":"x"}, "b": {"command": "y", "args" :\n null }}}',
+        2,
+    ),
     ("args-numbers", '{"mcpServers": {"a": {"command": "x", "args": ["-p", 80]}}}', 0),
     ("args-text", '{"mcpServers": {"a": {"command": "x", "args": "y"}}}', 0),
     ("entry-null", '{"mcpServers": {"a": null, "b": {"command": "x"}}}', 1),
@@ -359,6 +364,13 @@ ODD_YAML = [
     ("long", "a: " + "x" * 200_000, None), ("escapes", 'extensions: {s: {cmd: "\\x85\\u2028\\ufeff\\e", args: [x]}}\n', 1),
     ("merged-servers", "b: &b {s: {cmd: x}}\nextensions:\n  <<: *b\n  t: {cmd: y}\n", 0),
     ("version", "%YAML 1.1\n---\na: yes\nextensions: {s: {cmd: x}}\n...\n", 1),
+    *(
+        (f"args-null-{number}", f"extensions:\n  s:\n    cmd: x\n    args:{text}\n  t: {{cmd: y, args:{inner} }}\n", 2)
+        for number, (text, inner) in enumerate(
+            [("", ""), (" null", " ~"), ("   # none", " null"), (" ~ # none", " Null "), ("\r", "")]
+        )
+    ),
+    ("nameless", "extensions:\n- cmd: x\n- name: a\n  cmd: y\n- text\n", 1),
     ("explicit-key", "extensions: {? s : {cmd: x, args: [-y]}}\n", 1), ("half-pair", 'extensions: {s: {cmd: "\\ud800"}}\n', 0),
 ]  # fmt: skip
 ODD_TOML = [
@@ -367,6 +379,7 @@ ODD_TOML = [
     ("nan", "a = nan\n[mcp_servers.s]\ncommand = 'x'\n", 1), ("lone-cr", "a = 1\rb = 2", None), ("inline-lines", "a = {\nb = 1}\n", None),
     ("sub-tables", "[[a]]\n[a.b]\nc = 1\n[[a]]\n[a.b]\n[[a.z]]\n[mcp_servers.s]\ncommand = 'x'\n", 1),
     ("args-numbers", "[mcp_servers.s]\ncommand = 'x'\nargs = [1]\n", 0), ("table-late", "[mcp_servers.s.env]\nA = '1'\n[mcp_servers.s]\ncommand = 'x'", 1),
+    ("nameless", "[[mcp_servers]]\ncommand = 'x'\n[[mcp_servers]]\nname = 'a'\ncommand = 'x'\n", 1),
     ("delete", '[mcp_servers.s]\ncommand = "\\u007f\\u0085"', 1),
 ]  # fmt: skip
 

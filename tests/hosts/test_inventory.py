@@ -1,12 +1,14 @@
 """What is said of servers: secrets in plain text, code that is fetched anew, one command under two names."""
 
 import json
+import time
 
 import pytest
 
-from mcpguard.hosts.entries import Dialect, Entry, entries
+from mcpguard.hosts.entries import Dialect, Entry
 from mcpguard.hosts.inventory import Remark, Server, fetches, remarks, secrets_of, without_secrets
 from mcpguard.hosts.places import Place, Scope, of_hosts
+from mcpguard.hosts.wrapping import File
 
 PLAIN = next(of_hosts(("cursor",)))
 PROJECT = next(of_hosts(("cursor",), Scope.PROJECT))
@@ -20,7 +22,7 @@ def entry(*argv: str, name: str = "s", **env: str) -> Entry:
     one: dict[str, object] = (
         {"command": argv[0], "args": list(argv[1:]), "env": env} if argv else {"env": env}
     )
-    (found,) = entries(json.dumps({"m": {name: one}}).encode(), "f", Dialect.JSON, (("m",),))
+    (found,) = File(json.dumps({"m": {name: one}}).encode(), "f", Dialect.JSON, (("m",),)).entries()
     return found
 
 
@@ -143,7 +145,7 @@ def test_remark_names_variables_and_no_values_and_not_more_than_four() -> None:
 def test_secret_is_starred_however_the_file_writes_it(secret: str, ascii_only: bool) -> None:
     one = {"command": "x", "args": ["--token", secret], "env": {"TOKEN": secret}}
     text = json.dumps({"m": {"s": one}}, ensure_ascii=ascii_only)
-    found = entries(text.encode(), "f", Dialect.JSON, (("m",),))
+    found = File(text.encode(), "f", Dialect.JSON, (("m",),)).entries()
     shown = without_secrets(text, found)
     assert json.loads(shown)["m"]["s"] == {
         "command": "x",
@@ -272,10 +274,17 @@ def test_entry_that_nobody_understands_is_told_with_the_reason() -> None:
 
 def test_remarks_are_sorted_by_file_and_line() -> None:
     data = b'{"m": {\n"b": {"command": "npx", "args": ["b"]},\n"a": {"command": "npx", "args": ["a"]}}}'
-    found = [Server(PLAIN, "g", one) for one in entries(data, "g", Dialect.JSON, (("m",),))]
+    found = [Server(PLAIN, "g", one) for one in File(data, "g", Dialect.JSON, (("m",),)).entries()]
     listed = remarks([*reversed(found), server("uvx", "z")])
     assert [(one.file, one.line, one.server) for one in listed] == [
         ("f", 1, "s"),
         ("g", 2, "b"),
         ("g", 3, "a"),
     ]
+
+
+@pytest.mark.parametrize("text", ["x" * 200_000, "token" * 40_000, "api-key" * 30_000])
+def test_long_texts_without_spaces_are_looked_through_at_once(text):
+    began = time.process_time()
+    assert without_secrets(text, []) == text
+    assert time.process_time() - began < 2  # it was minutes

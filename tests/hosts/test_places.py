@@ -20,6 +20,8 @@ ENDINGS = {
     ".jsonc": {Dialect.JSONC},
     ".toml": {Dialect.TOML},
     ".yaml": {Dialect.YAML},
+    "crushrc": {Dialect.SHELL},
+    ".crushrc": {Dialect.SHELL},
 }
 
 TITLES = {place.host: place.title for place in PLACES}
@@ -50,7 +52,7 @@ def test_no_file_belongs_to_two_rows(system: str, scope: Scope) -> None:
 @pytest.mark.parametrize("place", PLACES, ids=row)
 def test_row_is_sane(place: Place) -> None:
     name = (place.linux or place.macos or place.windows).replace("\\", "/").rpartition("/")[2]
-    assert place.dialect in ENDINGS[name[name.rindex(".") :]]
+    assert place.dialect in ENDINGS[name[max(0, name.rfind(".")) :]]
     assert place.paths
     assert all(path and all(path) for path in place.paths)
     assert place.title == TITLES[place.host]

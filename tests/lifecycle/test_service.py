@@ -121,6 +121,23 @@ def login() -> Iterator[Login]:
 @pytest.mark.skipif(
     not Path(SYSTEMD).exists() and "MCPGUARD_TESTS_NEED" not in os.environ, reason="needs systemd"
 )
+def test_init_makes_a_service_once_and_says_its_undo(login: Login) -> None:
+    told = login.mcpguard("init", "--yes")
+    assert told.returncode == 0, told
+    assert "undo everything: mcpguard daemon uninstall\n" in told.stdout
+    assert login.systemctl("is-enabled", "mcpguard.socket", "mcpguard-admin.socket") == "enabled\nenabled"
+    assert login.systemctl("is-active", "mcpguard.service") == "active"  # it was tried
+    assert "service" not in login.mcpguard("init", "--yes").stdout
+    found = json.loads(login.mcpguard("doctor", "--json").stdout)["findings"]
+    assert [one["level"] for one in found if one["check"] == "service"] == ["ok"]
+    gone = login.mcpguard("daemon", "uninstall")
+    assert gone.returncode == 0, gone
+    assert login.mcpguard("daemon", "status").returncode == 3
+
+
+@pytest.mark.skipif(
+    not Path(SYSTEMD).exists() and "MCPGUARD_TESTS_NEED" not in os.environ, reason="needs systemd"
+)
 def test_service_of_a_user_from_install_to_uninstall(login: Login) -> None:
     assert login.mcpguard("daemon", "status").returncode == 3
     told = login.mcpguard("daemon", "install")

@@ -79,3 +79,9 @@ def test_effects_are_named_as_in_the_file():
         "allow",
         "deny",
     ]
+
+
+def test_what_follows_from_findings_is_told() -> None:
+    old = parse(b'version = 1\nmode = "enforce"\n[findings]\nvolume = "end"\n', "p")
+    new = parse(b'version = 1\nmode = "enforce"\n[findings]\nnew-tool = "ask"\n', "p")
+    assert describe(old, new) == ["findings: new-tool: record -> ask", "findings: volume: end -> record"]

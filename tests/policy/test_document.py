@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mcpguard import limits
 from mcpguard.errors import ConfigError
 from mcpguard.model import Grade, Mode, Verdict
-from mcpguard.policy.document import KEYS, digest, parse
+from mcpguard.policy.document import KEYS, digest, parse, parse_project
 from mcpguard.policy.rulekeys import KEYS as RULE_KEYS
 from mcpguard.policy.rules import RuleSet
 
@@ -412,3 +412,46 @@ def test_an_unknown_key_is_always_an_error_on_its_line(key, inside):
     error = fault(text)
     assert error.line == (7 if inside else 3)
     assert "known key" in error.message
+
+
+FINDINGS = 'version = 1\nmode = "enforce"\n[findings]\n'
+
+
+def test_what_follows_from_findings() -> None:
+    ruleset = parse((FINDINGS + 'definition-drift = "quarantine"\nnew-tool = "record"\n').encode(), "p.toml")
+    assert {kind: action.name for kind, action in ruleset.findings.items()} == {
+        "definition-drift": "QUARANTINE",
+        "new-tool": "RECORD",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('rug-pull = "end"', "a known key"),
+        ('new-tools = "end"', "new-tool"),
+        ('new-tool = "block"', 'found "block"'),
+        ("new-tool = true", "found true"),
+        ('new-tool = "quarantin"', "quarantine"),
+    ],
+)
+def test_an_unknown_kind_or_action_is_an_error_with_its_line(line: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse((FINDINGS + line + "\n").encode(), "p.toml")
+    assert says in caught.value.sentence()
+    assert caught.value.line == 4
+
+
+def test_a_cedar_policy_says_what_follows_from_findings_too() -> None:
+    cedar = "engine = 'cedar'\ncedar = '@id(\"a\") permit(principal,action,resource);'\n"
+    text = 'version = 1\nmode = "enforce"\n' + cedar + '[findings]\nvolume = "end"\n'
+    assert parse(text.encode(), "p.toml").findings["volume"].name == "END"
+
+
+def test_a_project_speaks_of_its_own_connections() -> None:
+    text = 'version = 1\n[findings]\nnew-tool = "{}"\n'
+    assert parse_project(text.format("end").encode(), "p").findings["new-tool"].name == "END"
+    for word in ("ask", "quarantine"):
+        with pytest.raises(ConfigError, match="reaches beyond the folder") as caught:
+            parse_project(text.format(word).encode(), "p")
+        assert caught.value.line == 3

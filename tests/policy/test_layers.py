@@ -68,6 +68,7 @@ FINALS = [
     ('final = ["unpinned"]\n', 'unpinned = "allow"\n', TOP, 3, "unpinned is final"),
     ('final = ["recheck"]\nrecheck = "30s"\n', 'recheck = "1h"\n', TOP, 3, "recheck is final"),
     ('final = ["approvals"]\n', '[approvals]\ntimeout = "1h"\n', TOP, 3, "approvals is final"),
+    ('final = ["restart"]\n', '[restart]\nservers = ["*"]\n', TOP, 3, "restart is final"),
     ('final = ["rule"]\n', rule("a", "x", "allow"), TOP, 3, "rules are final"),
     ("", '[roles]\nstaff = ["uid:1"]\n', TOP, 3, "the role 'staff'"),
     ("", rule("no-x", "y", "deny"), TOP, 3, "is called 'no-x' already"),
@@ -143,3 +144,28 @@ def test_under_final_rules_nothing_that_a_user_writes_allows_more(theirs: list[s
     for tool in "abcd":
         before, after = verdict(alone, tool), verdict(both, tool)
         assert after is not Verdict.ALLOW or before is Verdict.ALLOW
+
+
+DRIFT = '[findings]\ndefinition-drift = "{}"\n'
+
+
+def test_what_follows_from_findings_is_put_together_kind_by_kind() -> None:
+    both = merge(system(DRIFT.format("quarantine")), user('[findings]\nnew-host = "notify"\n'))
+    assert both
+    assert {kind: action.name for kind, action in both.findings.items()} == {
+        "definition-drift": "QUARANTINE",
+        "new-host": "NOTIFY",
+    }
+    both = merge(system(DRIFT.format("quarantine")), user(DRIFT.format("record")))
+    assert both
+    assert both.findings["definition-drift"].name == "RECORD"
+
+
+def test_final_findings_hold_and_can_be_added_to() -> None:
+    theirs = system('final = ["findings"]\n' + DRIFT.format("quarantine"))
+    both = merge(theirs, user('[findings]\nvolume = "end"\n' + 'definition-drift = "quarantine"\n'))
+    assert both
+    assert both.findings["volume"].name == "END"
+    with pytest.raises(ConfigError, match="definition-drift of findings is final") as caught:
+        merge(theirs, user(DRIFT.format("record")))
+    assert (caught.value.file, caught.value.line) == ("mine.toml", 3)

@@ -92,6 +92,16 @@ def test_approvals() -> None:
     )  # fmt: skip
 
 
+def test_restart() -> None:
+    restarting = parse(
+        (HEAD + '[restart]\nservers = ["files", "git-*"]\ntimes = 5\nwithin = "2m"\n').encode(), "p"
+    ).restarting
+    assert ([pattern.text for pattern in restarting.servers], restarting.times, restarting.seconds) == (
+        ["files", "git-*"], 5, 120.0,
+    )  # fmt: skip
+    assert not parse(HEAD.encode(), "p").restarting.servers
+
+
 WRONG = [
     # key by key: body of a rule that begins on line 3, line of the fault, words of the sentence
     (TOOL + 'tool = ["x"]', 7, "did you mean tools"),
@@ -183,6 +193,11 @@ TOP = [
     ("[approvals]\ntimeout = 5", 4, "expected"),
     ('[approvals]\npresence = ["smile"]', 4, "polkit"),
     ("[approvals]\nwhom = 1", 4, "expected a known key"),
+    ("[restart]", 3, "servers"),
+    ("[restart]\nservers = []", 4, "expected"),
+    ('[restart]\nservers = ["*"]\ntimes = 0', 5, "expected a whole number from 1 to 100"),
+    ('[restart]\nservers = ["*"]\nwithin = 5', 5, "expected"),
+    ('[restart]\nserver = ["*"]', 4, "did you mean servers"),
     ('schemas = "maybe"', 3, "check"),
     ('engine = "rego"', 3, "cedar"),
     ('engine = "cedar"', 0, "cedar"),
@@ -225,6 +240,7 @@ def test_a_projects_policy_narrows_and_does_nothing_else() -> None:
         ('version = 1\nmode = "observe"\n', "expected a known key"),
         ('version = 1\nunpinned = "allow"\n', "expected a known key"),
         ("version = 1\n[approvals]\nnotify = false\n", "expected a known key"),
+        ('version = 1\n[restart]\nservers = ["*"]\n', "expected a known key"),
     ):
         with pytest.raises(ConfigError) as caught:
             parse_project(text.encode(), "p")

@@ -76,6 +76,8 @@ timeout = "2m"
 elicitation = ["role:staff"]
 notify = false
 presence = ["fido2"]
+[restart]
+servers = ["web*"]
 [[label]]
 server = "web"
 tools = ["fetch"]
@@ -85,6 +87,7 @@ reads = ["untrusted"]
     for words in (
         "unpinned allow", "recheck 90s", "zone Europe/Berlin", "role staff: uid:1, host:a",
         "timeout 2m, elicitation role:staff, notify false, presence fido2",
+        "restart web*: at most 3 times in 10m",
         "label  server web  tools fetch  reads untrusted",
     ):  # fmt: skip
         assert words in said, said

@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,9 +17,11 @@ import pytest
 from mcpguard import limits
 from mcpguard.audit import record
 from mcpguard.audit.chain import Report, State, Verifier
+from mcpguard.audit.tree import Tree
 from mcpguard.errors import JournalError
 from mcpguard.system import journalfiles
 from mcpguard.system.journal import Journal
+from mcpguard.system.journalseal import newest_head
 
 NOON = 1_795_000_000 * 10**9
 
@@ -41,6 +44,16 @@ def records(directory: Path) -> list[record.Record]:
         for line in path.read_bytes().splitlines(keepends=True)
         if line.endswith(b"\n")
     ]
+
+
+def root(directory: Path, size: int) -> str:
+    """Of the tree over the first lines, from all of them."""
+    tree = Tree()
+    for line in itertools.islice(
+        itertools.chain(*map(journalfiles.lines, journalfiles.segments(directory))), size
+    ):
+        tree.add(line)
+    return tree.root().hex()
 
 
 def numbers(directory: Path) -> list[int]:
@@ -119,6 +132,7 @@ def test_rotation_keeps_one_chain_and_names_the_segment_before(home):
             "size": before.stat().st_size,
             "last": first.seq - 1,
             "hash": hashlib.sha256(last).hexdigest(),
+            "root": root(home, first.seq - 1),
         }
 
 
@@ -193,18 +207,25 @@ def small_disk(tmp_path):
         pytest.skip("needs uid 0 to mount a file system")
     place = tmp_path / "disk"
     place.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", place], check=True)
     yield place
     subprocess.run(["umount", "-l", place], check=True)
+
+
+def leave(place: Path, room: int) -> Path:
+    """Fill a disk until this many bytes are left; the file that does."""
+    ballast = place / "ballast"
+    info = os.statvfs(place)
+    ballast.write_bytes(b"x" * (info.f_bavail * info.f_bsize - room))
+    return ballast
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("pad", [0, 500, 3000, 5000])
 def test_a_full_disk_stops_recording_with_a_sentence_and_heals_when_there_is_room(small_disk, pad):
     home = small_disk / "audit"
-    journal = Journal.open(home)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 20_000)
+    journal = Journal.open(home, reserve_bytes=0)
+    ballast = leave(small_disk, 30_000)
     count, sentence = fill(journal, pad)
     assert (
         sentence
@@ -224,9 +245,8 @@ def test_a_full_disk_stops_recording_with_a_sentence_and_heals_when_there_is_roo
 @pytest.mark.root
 def test_a_rotation_on_a_full_disk_is_tried_again(small_disk):
     home = small_disk / "audit"
-    journal = Journal.open(home, segment_bytes=8000)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 40_000)
+    journal = Journal.open(home, segment_bytes=8000, reserve_bytes=0)
+    ballast = leave(small_disk, 20_000)
     count, sentence = fill(journal, 500)
     assert "the disk is full" in sentence
     ballast.unlink()
@@ -246,9 +266,8 @@ def fill_again(journal: Journal, start: int) -> int:
 @pytest.mark.root
 def test_what_waits_for_a_full_disk_is_bounded_and_the_gap_is_recorded(small_disk):
     home = small_disk / "audit"
-    journal = Journal.open(home, backlog_bytes=3000)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 30_000)
+    journal = Journal.open(home, backlog_bytes=3000, reserve_bytes=0)
+    ballast = leave(small_disk, 24_000)
     fill(journal, 300)
     journal.append_later([body(n, 100) for n in range(1000, 1100)])
     with pytest.raises(JournalError, match="the disk is full"):
@@ -266,6 +285,81 @@ def test_what_waits_for_a_full_disk_is_bounded_and_the_gap_is_recorded(small_dis
 
 
 @pytest.mark.root
+def test_91_on_a_full_disk_calls_are_refused_and_outcomes_go_into_the_reserve(small_disk):
+    home = small_disk / "audit"
+    journal = Journal.open(home, reserve_bytes=32_000)
+    ballast = leave(small_disk, 4096)
+    with contextlib.suppress(OSError), (small_disk / "rest").open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+    count, sentence = fill(journal, 300)
+    assert "the disk is full" in sentence
+    assert journal.refusing == sentence
+    for n in range(1000, 1040):
+        journal.append_later([body(n, 300)])
+        journal.flush()
+        with pytest.raises(JournalError, match="the disk is full"):
+            journal.append([body(-1)])
+        journal.sync()
+    assert numbers(home) == [*range(count), *range(1000, 1040)]
+    assert check(home).state is State.OK
+    with pytest.raises(JournalError, match="the disk is full"):  # the reserve ends too; nothing is torn then
+        fill_later(journal)
+    assert check(home).state is State.OK
+    ballast.unlink()
+    journal.append([body(3000)])
+    assert journal.refusing == ""
+    journal.close()
+    found = numbers(home)
+    assert found[-1] == 3000
+    assert [n for n in found if 2000 <= n < 3000] == list(range(2000, 2000 + 100))
+    Journal.open(home, reserve_bytes=0).close()
+
+
+def fill_later(journal: Journal) -> None:
+    for n in range(2000, 2100):
+        journal.append_later([body(n, 600)])
+    journal.flush()
+
+
+@pytest.mark.root
+def test_91_a_refused_call_leaves_what_was_kept_in_the_reserve(small_disk):
+    home = small_disk / "audit"
+    journal = Journal.open(home, reserve_bytes=32_000)
+    ballast = leave(small_disk, 0)
+    fill(journal, 300)
+    journal.append_later([body(7000)])
+    with pytest.raises(JournalError, match="the disk is full"):
+        journal.append([body(8000)])
+    assert numbers(home)[-1] == 7000
+    journal.close()
+    ballast.unlink()
+    journal = Journal.open(home, reserve_bytes=32_000)
+    journal.append([body(9000)])
+    journal.close()
+    assert numbers(home)[-2:] == [7000, 9000]
+    assert check(home).state is State.OK
+
+
+@pytest.mark.root
+def test_a_disk_without_room_for_a_reserve_is_opened_and_takes_no_calls(small_disk):
+    journal = Journal.open(small_disk / "audit")
+    with pytest.raises(JournalError, match="the disk is full"):
+        journal.append([body(1)])
+    journal.close()
+    assert events(small_disk / "audit") == ["opened"]
+
+
+def test_the_reserve_costs_no_space_after_the_end(home):
+    journal = Journal.open(home)
+    journal.append([body(1)])
+    segment = home / "audit-000001.jsonl"
+    assert segment.stat().st_blocks * 512 >= limits.AUDIT_RESERVE_BYTES
+    journal.close()
+    assert segment.stat().st_blocks * 512 < 64 * limits.KIB
+
+
+@pytest.mark.root
 def test_a_read_only_disk_is_named(small_disk):
     Journal.open(small_disk / "audit").close()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
@@ -276,12 +370,12 @@ def test_a_read_only_disk_is_named(small_disk):
 @pytest.mark.root
 def test_a_torn_line_on_a_full_disk_stays_where_it_is(small_disk):
     home = small_disk / "audit"
-    journal = Journal.open(home)
+    journal = Journal.open(home, reserve_bytes=0)
     journal.append([body(1)])
     journal.close()
     segment = home / "audit-000001.jsonl"
     with segment.open("ab") as file:
-        file.write(b'{"v":1')
+        file.write(b'{"v":2')
     before = segment.read_bytes()
     ballast = small_disk / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
@@ -339,9 +433,10 @@ def test_a_record_that_is_too_long_is_refused_or_counted(home):
     with pytest.raises(JournalError, match="longer than the audit log takes"):
         journal.append([body(1), body(2, limits.RECORD_BYTES)])
     journal.append_later([body(3, limits.RECORD_BYTES), body(4)])
-    journal.append([body(5, limits.RECORD_BYTES - 400)])
+    journal.append([body(5, limits.RECORD_BYTES - 500)])
     journal.close()
     assert events(home) == ["opened", "gap", "test", "test"]
+    assert (journal.gaps, journal.last) == (1, 4)
     assert numbers(home) == [4, 5]
     assert check(home).state is State.OK
 
@@ -460,10 +555,61 @@ def test_cost_of_an_append(benchmark, home, burst):
 
 
 def test_a_rotation_syncs_the_old_segment_first_and_sees_that_it_was_deleted(home):
-    journal = Journal.open(home, segment_bytes=300)
+    journal = Journal.open(home, segment_bytes=600)
     journal.append([body(1, 300)])
     (home / "audit-000001.jsonl").unlink()
     with pytest.raises(JournalError, match="was deleted while it was written"):
         journal.append([body(2)])
     journal.close()
     assert not list(home.glob("audit-*"))
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from mcpguard.audit import record
+from mcpguard.errors import JournalError
+from mcpguard.system.journal import Journal
+journal = Journal.open(Path(sys.argv[1]))
+journal.append([record.log("test", n=1)])
+for act in (journal.sync, journal.sync, journal.sync_data, lambda: journal.append([record.log("test", n=2)])):
+    try:
+        act()
+    except JournalError as error:
+        print(error.sentence())
+    else:
+        print("believed")
+journal.close()
+"""
+
+
+@pytest.mark.skipif(
+    not shutil.which("strace"), reason="strace, which makes a system call fail, is not installed"
+)
+def test_an_io_error_of_a_sync_is_never_retried_and_believed(home):
+    Journal.open(home).close()
+    segment = home / "audit-000001.jsonl"
+    before = newest_head((home / "checkpoints" / "head").read_bytes())
+    ran = subprocess.run(
+        [
+            *("strace", "-f", "-qq", "-o", "/dev/null", "-P", segment, "-e", "trace=fdatasync"),
+            *("-e", "inject=fdatasync:error=EIO:when=2", sys.executable, "-c", FAILING, home),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    if "PTRACE" in ran.stderr or "ptrace" in ran.stderr:
+        pytest.skip("tracing is not permitted here")
+    assert (
+        ran.stdout.splitlines()
+        == ["cannot sync the audit log: the disk reports an I/O error: see dmesg, then restart the daemon"]
+        * 4
+    )
+    assert (
+        newest_head((home / "checkpoints" / "head").read_bytes()).seq == before.seq + 1
+    )  # that of the opening
+    assert numbers(home) == [1]
+    Journal.open(home).close()
+    assert check(home).state is State.OK

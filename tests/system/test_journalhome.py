@@ -1,5 +1,6 @@
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,22 @@ def home(tmp_path):
     return tmp_path / "state" / "audit"
 
 
+def crashed(home: Path, place: Path) -> Path:
+    """The log as it is on disk while its writer lives: what would be left if it were killed now."""
+    shutil.copytree(home, place, copy_function=shutil.copy2)
+    place.chmod(0o700)
+    return place
+
+
+def files(home: Path) -> dict[str, bytes]:
+    """All files of a log but the lock, with what is in them."""
+    return {
+        str(path.relative_to(home)): path.read_bytes()
+        for path in home.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
 def test_a_second_writer_is_told_who_holds_the_log(home):
     journal = Journal.open(home)
     with pytest.raises(
@@ -29,7 +46,7 @@ def test_a_second_writer_is_told_who_holds_the_log(home):
 
 def test_a_failed_opening_leaks_no_descriptor_and_no_lock(home):
     Journal.open(home).close()
-    (home / "audit-000001.jsonl").write_bytes(b"hello\n")
+    add(home / "audit-000001.jsonl", b"hello\n")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(JournalError, match="does not end as it was written"):
@@ -50,9 +67,10 @@ def test_a_restart_after_a_rotation_that_wrote_nothing_goes_on_in_the_new_segmen
 
 
 @pytest.mark.parametrize("keep", [1, 60, -1])
-def test_a_torn_last_line_is_moved_aside_and_committed_to(home, keep):
+def test_a_torn_last_line_is_moved_aside_and_committed_to(home, tmp_path, keep):
     journal = Journal.open(home)
     journal.append([body(1), body(2)])
+    home = crashed(home, tmp_path / "left")
     journal.close()
     segment = home / "audit-000001.jsonl"
     lines = segment.read_bytes().splitlines(keepends=True)
@@ -72,10 +90,11 @@ def test_a_torn_last_line_is_moved_aside_and_committed_to(home, keep):
     assert events(home).count("recovered") == 1
 
 
-def test_a_torn_first_line_of_a_new_segment_is_recovered_too(home):
-    journal = Journal.open(home, segment_bytes=500)
-    for n in range(6):
-        journal.append([body(n)])
+def test_a_torn_first_line_of_a_new_segment_is_recovered_too(home, tmp_path):
+    journal = Journal.open(home, segment_bytes=900)
+    while len(journalfiles.segments(home)) < 3:
+        journal.append([body(1)])
+    home = crashed(home, tmp_path / "left")
     journal.close()
     newest = journalfiles.segments(home)[-1]
     newest.write_bytes(newest.read_bytes()[:70])
@@ -84,22 +103,24 @@ def test_a_torn_first_line_of_a_new_segment_is_recovered_too(home):
     assert check(home).state is State.OK
 
 
-def test_a_crash_between_moving_and_recording_is_made_good(home):
+def test_a_crash_between_moving_and_recording_is_made_good(home, tmp_path):
     journal = Journal.open(home)
     journal.append([body(1)])
     journal.close()
+    before = crashed(home, tmp_path / "before")
     size = (home / "audit-000001.jsonl").stat().st_size
     aside = home / f"torn-000001-{size}"
     aside.write_bytes(b'{"v":1')
     aside.chmod(0o600)
     Journal.open(home).close()
     assert events(home) == ["opened", "test", "recovered", "opened"]
-    with (home / "audit-000001.jsonl").open("r+b") as file:  # the same place is torn a second time, otherwise
-        file.truncate(size)
-        file.seek(size)
-        file.write(b'{"v":1,"seq"')
+    for name in (f"torn-000001-{size}", "lock"):
+        shutil.copy2(home / name, before)
+    home = before
+    with (home / "audit-000001.jsonl").open("ab") as file:  # the same place is torn a second time, otherwise
+        file.write(b'{"v":2,"seq"')
     Journal.open(home).close()
-    assert (home / f"torn-000001-{size}-2").read_bytes() == b'{"v":1,"seq"'
+    assert (home / f"torn-000001-{size}-2").read_bytes() == b'{"v":2,"seq"'
     assert events(home) == ["opened", "test", "recovered", "recovered", "opened"]
 
 
@@ -135,10 +156,10 @@ def test_anything_else_that_is_wrong_stops_the_opening_and_is_left_alone(home, d
     journal.append([body(2)])
     journal.close()
     damage(home)
-    before = {path.name: path.read_bytes() for path in home.iterdir() if path.name != "lock"}
+    before = files(home)
     with pytest.raises(JournalError, match=says):
         Journal.open(home)
-    assert {path.name: path.read_bytes() for path in home.iterdir() if path.name != "lock"} == before
+    assert files(home) == before
 
 
 def test_links_are_not_followed(home, tmp_path):
@@ -162,9 +183,9 @@ def test_a_crash_between_moving_and_cutting_keeps_one_copy(home):
     Journal.open(home).close()
     segment = home / "audit-000001.jsonl"
     size = segment.stat().st_size
-    add(segment, b'{"v":1,"seq"')
+    add(segment, b'{"v":2,"seq"')
     aside = home / f"torn-000001-{size}"
-    aside.write_bytes(b'{"v":1,"seq"')
+    aside.write_bytes(b'{"v":2,"seq"')
     aside.chmod(0o600)
     Journal.open(home).close()
     assert [path.name for path in home.glob("torn-*")] == [aside.name]

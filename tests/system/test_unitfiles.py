@@ -31,6 +31,20 @@ def test_every_file_says_who_wrote_it_until_somebody_touches_it(tmp_path: Path, 
                 unitfiles.refuse_others(tmp_path, [unit])
 
 
+@pytest.mark.parametrize("scope", list(Scope))
+@pytest.mark.parametrize("program", ["/opt/mcpguard", "/opt/100% a/mcpguard"])
+def test_program_that_a_unit_starts_is_read_from_it(scope: Scope, program: str) -> None:
+    found = {unitfiles.program_of(unit.data) for unit in unitfiles.units(scope, Filling("1", program))}
+    assert found - {""} == {program}
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\xff", b"<plist", b"<plist><array/></plist>", b"[Service]\nExecStart=\n"]
+)
+def test_unit_that_starts_nothing(text: bytes) -> None:
+    assert unitfiles.program_of(text) == ""
+
+
 def test_links_folders_and_what_others_wrote_are_foreign(tmp_path: Path) -> None:
     unit = Unit("mcpguard.service", b"x")
     place = tmp_path / unit.name

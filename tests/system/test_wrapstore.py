@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mcpguard import limits
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.hosts.wrapping import Wrapped
 from mcpguard.system import configfile
 from mcpguard.system.wrapstore import FileRecord, WrapStore
 
+COPIES = limits.CONFIG_COPIES
 AT = "2026-11-22T10:00:00Z"
 OLD, NEW, NEWER = b"old\xff\x00", b"new", b"newer"
 FILE = Path("/home/u/x.json")
@@ -22,6 +24,11 @@ TWO = Wrapped(("mcpServers", "b"), ("uvx",), ("mcpguard", "run", "--", "uvx"), '
 
 def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def kept(store: WrapStore) -> dict[str, bytes]:
+    """The copies of files."""
+    return {copy.path: path.read_bytes() for copy, path in store.copies()}
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ def test_change_is_noted_with_the_bytes_that_were_there(tmp_path: Path, store: W
     store.changing(FILE, OLD, NEW, (ONE, TWO), AT)
     record = FileRecord(str(FILE), AT, sha(OLD), sha(NEW), (ONE, TWO))
     assert WrapStore(tmp_path / "state/wrapped").load() == {str(FILE): record}
-    assert store.backup(record).read_bytes() == OLD
+    assert kept(store) == {str(FILE): OLD}
 
 
 def test_everything_is_for_the_owner_alone(tmp_path: Path, store: WrapStore) -> None:
@@ -56,7 +63,7 @@ def test_copy_of_before_the_first_change_is_kept(tmp_path: Path, store: WrapStor
     store.changing(FILE, NEW, NEWER, (ONE, TWO), "2026-11-23T10:00:00Z")
     record = store.load()[str(FILE)]
     assert (record.before, record.after, record.at) == (sha(OLD), sha(NEWER), "2026-11-23T10:00:00Z")
-    assert store.backup(record).read_bytes() == OLD
+    assert kept(store) == {str(FILE): OLD}
     assert len(list((tmp_path / "state/wrapped/backups").iterdir())) == 1
 
 
@@ -71,10 +78,47 @@ def test_files_stand_beside_each_other(store: WrapStore) -> None:
 
 def test_with_the_last_entry_the_file_is_forgotten_and_its_copy_stays(store: WrapStore) -> None:
     store.changing(FILE, OLD, NEW, (ONE,), AT)
-    record = store.load()[str(FILE)]
     store.changing(FILE, NEW, OLD, (), AT)
     assert store.load() == {}
-    assert store.backup(record).read_bytes() == OLD
+    assert kept(store) == {str(FILE): OLD}
+
+
+def test_change_that_was_not_made_is_taken_back(store: WrapStore) -> None:
+    store.changing(FILE, OLD, NEW, (ONE,), AT)
+    known = store.load()[str(FILE)]
+    store.changing(FILE, NEW, NEWER, (ONE, TWO), AT)
+    store.put_back(FILE, known)
+    assert store.load() == {str(FILE): known}
+    store.put_back(FILE, None)
+    assert (store.load(), kept(store)) == ({}, {str(FILE): OLD})
+
+
+def test_list_of_an_earlier_version_is_read(tmp_path: Path, store: WrapStore) -> None:
+    store.changing(FILE, OLD, NEW, (ONE,), AT)
+    path = tmp_path / "state/wrapped/wrapped.json"
+    content = json.loads(path.read_bytes())
+    del content["copies"], content["files"][str(FILE)]["entries"][0]["null"]
+    path.write_text(json.dumps(content))
+    assert store.load()[str(FILE)].entries == (ONE,)
+    assert store.copies() == []
+
+
+def test_newest_copies_of_each_file_are_kept(tmp_path: Path, store: WrapStore) -> None:
+    store.changing(Path("/other"), b"0", NEW, (ONE,), AT)
+    for number in range(COPIES + 3):
+        store.changing(FILE, f"{number}".encode(), NEW, (ONE,), AT)
+        store.changing(FILE, NEW, f"{number}".encode(), (), AT)
+    found = [path.read_bytes() for copy, path in store.copies() if copy.path == str(FILE)]
+    assert found == [f"{number}".encode() for number in range(3, COPIES + 3)]
+    assert kept(store)["/other"] == b"0"
+    assert len(list((tmp_path / "state/wrapped/backups").iterdir())) == COPIES + 1
+
+
+def test_same_bytes_are_one_copy(store: WrapStore) -> None:
+    for at in (AT, "2026-11-24T10:00:00Z"):
+        store.changing(FILE, OLD, NEW, (ONE,), at)
+        store.changing(FILE, NEW, OLD, (), at)
+    assert [(copy.path, copy.at) for copy, _ in store.copies()] == [(str(FILE), "2026-11-24T10:00:00Z")]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +184,7 @@ def test_two_commands_at_once_lose_nothing(tmp_path: Path, store: WrapStore) -> 
     assert [child.wait(60) for child in children] == [0, 0, 0]
     records = store.load()
     assert len(records) == 60
-    assert all(store.backup(record).read_bytes() == path.encode() for path, record in records.items())
+    assert kept(store) == {path: path.encode() for path in records}
 
 
 def test_file_is_in_the_list_before_it_is_changed(tmp_path: Path, store: WrapStore) -> None:

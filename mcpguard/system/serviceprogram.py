@@ -1,4 +1,4 @@
-"""May everybody's service run this program? Who else could change it, and can the service's user reach it?
+"""May the service of a machine, which serves everybody, run this program? Who else could change it, who can reach it?
 
 Rule: of the program, its interpreter and its modules, and of every folder above them, root is the owner, nobody else
 may write, and everybody may read; none is where a hardened service sees nothing (homes, temporary folders).

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpguard.system.commonplace import _fault_of, _places, fault
+from mcpguard.system.serviceprogram import _fault_of, _places, fault
 
 
 def test_what_others_own_can_change_or_cannot_read_is_not_fit(tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""Secrets that are known exactly, and every form in which they may be written.
+
+Forms: as they are; base64 at each of the three places of a byte in it, both alphabets; hexadecimal; percent-encoded,
+by need and every byte; with JSON escapes, once and twice; each long line of a value that has several.
+
+Rule 1: a form is found wherever it stands, inside a word or not.
+Rule 2: a value that could be an ordinary word is not known: `true` and `8080` stand in every log.
+
+Cost: a text is read once by one automaton, however many values there are.
+
+Decided: *only whole characters of base64 are looked for*, since the first and last of a value share theirs with their
+neighbours; a hit is widened by one on each side, which hides these, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+from urllib.parse import quote, quote_plus
+
+import msgspec
+from ahocorasick_rs import BytesAhoCorasick
+
+from mcpguard import limits
+from mcpguard.audit.looks import looks_random, secret_name
+
+LEAST: Final = 8
+"""Shortest value that is known, bytes: shorter ones stand in other words."""
+_LINE: Final = 16
+"""Shortest line of a value of several lines that is known by itself."""
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/_=-]")
+_WORD: Final = re.compile(rb"[A-Za-z][a-z]*|[0-9]{1,9}|[0-9.:]+")
+_PATHS: Final = re.compile(rb"(?:unix:path=|file://)?[~.]?/")
+_URL: Final = re.compile(rb"[a-z][a-z0-9+.-]*://[^@]*\Z")
+
+
+class Known(NamedTuple):
+    """An occurrence: from where to where, in bytes, and the value that is written there."""
+
+    start: int
+    end: int
+    value: bytes
+
+
+class KnownValues:
+    """The newest `limits.KNOWN_SECRETS` values; longest forms included, a text is searched for all of them at once.
+
+    Attributes:
+        longest: Bytes of the longest form; 0 if nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[bytes, None] = OrderedDict()
+        self._forms: list[tuple[bytes, bool]] = []
+        self._automaton: BytesAhoCorasick | None = None
+        self._stale = False
+        self.longest = 0
+
+    def learn(self, values: Iterable[bytes]) -> None:
+        """Know these values, too; the oldest are forgotten beyond the bound. Not here: whether they are secrets."""
+        for value in values:
+            if not LEAST <= len(value) <= limits.KNOWN_SECRET_BYTES:
+                continue
+            self._stale = self._stale or value not in self._values
+            self._values[value] = None
+            self._values.move_to_end(value)
+        while len(self._values) > limits.KNOWN_SECRETS:
+            self._values.popitem(last=False)
+            self._stale = True
+        if self._stale:
+            self._build()
+
+    def find(self, data: bytes) -> list[Known]:
+        """Every occurrence of every form, in order; they may overlap."""
+        if self._automaton is None:
+            return []
+        found = []
+        for index, start, end in self._automaton.find_matches_as_indexes(data, overlapping=True):
+            value, widened = self._forms[index]
+            if widened:
+                start, end = _wider(data, start, end)  # noqa: PLW2901
+            found.append(Known(start, end, value))
+        return sorted(found)
+
+    def _build(self) -> None:
+        table: dict[bytes, tuple[bytes, bool]] = {}
+        for value in self._values:
+            for form, widened in forms(value):
+                table.setdefault(form, (value, widened))
+        self._forms = list(table.values())
+        self._automaton = BytesAhoCorasick(list(table)) if table else None
+        self.longest = max(map(len, table), default=0)
+        self._stale = False
+
+
+def _wider(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """A hit in base64, with the characters that hold the rest of its first and its last byte."""
+    if start and _BASE64.match(data, start - 1):
+        start -= 1
+    if _BASE64.match(data, end):
+        end += 1
+    return start, end
+
+
+def forms(value: bytes) -> list[tuple[bytes, bool]]:
+    """How a value may be written, and whether an occurrence is part of base64."""
+    made: dict[bytes, bool] = {}
+    lines = [line for line in value.splitlines() if len(line) >= _LINE] if b"\n" in value else []
+    for part in (value, *lines):
+        _forms_of(part, made)
+    return list(made.items())
+
+
+def _forms_of(value: bytes, made: dict[bytes, bool]) -> None:
+    plain = [value, value.hex().encode(), value.hex().upper().encode()]
+    for quoted in (
+        quote(value, safe=""),
+        quote(value),
+        quote_plus(value),
+        "".join(f"%{byte:02X}" for byte in value),
+    ):
+        plain += [quoted.encode(), re.sub("%..", lambda each: each[0].lower(), quoted).encode()]
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text:
+        for escaped in (msgspec.json.encode(text)[1:-1], _ascii(text)):
+            plain += [escaped, msgspec.json.encode(escaped.decode())[1:-1], escaped.replace(b"/", b"\\/")]
+    for form in plain:
+        made.setdefault(form, False)
+    for offset, skipped in ((0, 0), (1, 2), (2, 3)):
+        whole = base64.b64encode(b"\0" * offset + value)
+        inner = whole[skipped : (offset + len(value)) * 8 // 6]
+        made.setdefault(inner, True)
+        made.setdefault(inner.translate(bytes.maketrans(b"+/", b"-_")), True)
+
+
+def _ascii(text: str) -> bytes:
+    r"""JSON text in which everything beyond ASCII is `\uXXXX`."""
+    encoded = msgspec.json.encode(text)[1:-1].decode()
+    units = (
+        char if char.isascii() else "".join(f"\\u{unit:04x}" for unit in _units(char)) for char in encoded
+    )
+    return "".join(units).encode()
+
+
+def _units(char: str) -> list[int]:
+    raw = char.encode("utf-16-be", "surrogatepass")
+    return [int.from_bytes(raw[at : at + 2], "big") for at in range(0, len(raw), 2)]
+
+
+def of_environment(entries: Iterable[bytes], passed: frozenset[bytes] = frozenset()) -> list[bytes]:
+    """The values of `NAME=value` entries that are secrets, as far as name and value tell.
+
+    Args:
+        entries: An environment.
+        passed: Names that somebody gave on purpose; of these a value is one unless it is a word, a path or a URL.
+    """
+    found = []
+    for entry in entries:
+        name, _, value = entry.partition(b"=")
+        if LEAST <= len(value) <= limits.KNOWN_SECRET_BYTES and _is_secret(name, value, given=name in passed):
+            found.append(value)
+    return found
+
+
+def _is_secret(name: bytes, value: bytes, *, given: bool) -> bool:
+    if _WORD.fullmatch(value) or _URL.match(value):
+        return False
+    if secret_name(name.decode("utf-8", "replace")):
+        return not _PATHS.match(value) or looks_random(value, 3.5)
+    if _PATHS.match(value):
+        return False
+    if given:
+        return looks_random(value, 2.5)
+    return len(value) >= 20 and b" " not in value and b":" not in value and looks_random(value, 3.3)
