@@ -12,7 +12,6 @@ import functools
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeVar
 
 import click
@@ -24,7 +23,7 @@ from mcpguard.audit.record import Record, parse_line, visible
 from mcpguard.cli.auditfilter import Asked
 from mcpguard.errors import JournalError
 from mcpguard.system import indexfile, paths
-from mcpguard.system.indexing import digest_of
+from mcpguard.system.indexing import Todo, digest_of
 from mcpguard.system.journalfiles import segment_name
 from mcpguard.system.logindex import Flaws, Found, Index
 from mcpguard.system.logplaces import Lines, segment_of
@@ -273,12 +272,12 @@ def _waiting() -> None:
 
 
 @contextlib.contextmanager
-def _bar(todo: list[tuple[Path, int]], label: str) -> Iterator[Callable[[int], object]]:
+def _bar(todo: list[Todo], label: str) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal where there is much to read."""
     total = 0
-    for path, start in todo:
+    for one in todo:
         with contextlib.suppress(OSError):
-            total += path.stat().st_size - start
+            total += one.path.stat().st_size - one.start
     if total < _QUIET_BYTES or not sys.stderr.isatty():
         yield int
         return

@@ -47,8 +47,8 @@ class _Belonging(NamedTuple):
 def show(name: str, asked: Asked, around: int, as_json: bool) -> None:
     """Show one record in full, with its outcome or its call, and the questions to people about it.
 
-    SEQ is its number. EVENT-ID is the SHA-256 of its line, or the first 8 or more digits: what `audit verify` prints
-    of the last record, and what the next record has as `prev`.
+    SEQ is its number. EVENT-ID is the SHA-256 of its line, or the first 8 or more digits: the id that exports have,
+    what the next record has as `prev`, and what `audit verify` prints of the last record.
 
     DIRECTORY is a log elsewhere, such as a copy.
     """

@@ -33,8 +33,8 @@ PATIENCE_SECONDS: Final = 60.0
 TABLES: Final = {
     "names": "id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name)",
     "segments": (
-        "number INTEGER PRIMARY KEY, stamp TEXT NOT NULL, indexed INTEGER NOT NULL, last INTEGER NOT NULL, "
-        "digest INTEGER NOT NULL, unreadable INTEGER NOT NULL, bad INTEGER NOT NULL"
+        "number INTEGER PRIMARY KEY, stamp TEXT NOT NULL, indexed INTEGER NOT NULL, "
+        "digest TEXT NOT NULL, unreadable INTEGER NOT NULL, bad INTEGER NOT NULL"
     ),
     "records": (
         "place INTEGER PRIMARY KEY, seq INTEGER NOT NULL, digest INTEGER NOT NULL, time INTEGER NOT NULL, "

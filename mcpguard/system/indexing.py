@@ -1,8 +1,11 @@
 """Bringing the index of the audit log up to date: which segments have changed, and what their lines are about.
 
-Rule 1. A segment that only grew is read from where the index ends, if the last line that it knows is still there; one
-that changed in any other way is read anew; one that is gone vanishes from the index, and the names only it had.
+Rule 1. A segment that grew or was touched is read from where the index ends, if all that is indexed of it still has
+the same digest; one that changed in any other way is read anew; one that is gone vanishes from the index, and the
+names that only it had.
 Rule 2. A batch is stored whole or not at all, so that whoever is interrupted loses one batch.
+
+Cost: a segment that a daemon writes has its indexed part hashed once for each question, 44 ms for 64 MiB.
 
 Decided: *a call and its outcome point at each other from when they are indexed*; looking each up while reading would
 need an index on connections that is larger than the rest.
@@ -30,6 +33,7 @@ KINDS: Final = {name: number for number, name in enumerate(COLUMNS, 1)}
 _CHECK_BYTES: Final = 6
 DIGITS: Final = 2 * _CHECK_BYTES
 """Hexadecimal digits of the SHA-256 of a line that the index remembers."""
+_CHUNK: Final = 1 << 20
 _BATCH: Final = 20_000
 _PENDING: Final = 100_000
 """Calls without an outcome that are remembered; of older ones the outcome stands alone."""
@@ -52,8 +56,7 @@ class Segment(NamedTuple):
         number: Of the segment.
         stamp: Size, times of change, inode when it was read; `-1` comes first while it has not been read to its end.
         indexed: Where the lines that are indexed end, bytes.
-        last: Where the last of them begins, -1 if there is none.
-        digest: Of that line.
+        digest: SHA-256 of everything up to there, hex.
         unreadable: Lines that are no records.
         bad: Place of the first of those.
     """
@@ -61,8 +64,7 @@ class Segment(NamedTuple):
     number: int
     stamp: str
     indexed: int
-    last: int
-    digest: int
+    digest: str
     unreadable: int
     bad: int
 
@@ -70,6 +72,14 @@ class Segment(NamedTuple):
     def size(self) -> int:
         """Bytes of the segment when it was read, -1 if it was not read to its end."""
         return int(self.stamp.split(maxsplit=1)[0])
+
+
+class Todo(NamedTuple):
+    """A segment that must be read, from where, and the SHA-256 of what is before that."""
+
+    path: Path
+    start: int
+    hashed: hashlib._Hash
 
 
 def digest_of(line: bytes) -> int:
@@ -90,32 +100,30 @@ class Indexing:
         self._db = database
         self._ids: dict[tuple[int, str], int] = {}
 
-    def work(self) -> list[tuple[Path, int]]:
-        """Segments that must be read, and from which offset; those that are gone are forgotten now.
+    def work(self) -> list[Todo]:
+        """Segments that must be read; those that are gone are forgotten now.
 
         Raises:
             JournalError: There is no log, or it cannot be read.
             sqlite3.Error: The index is damaged.
         """
         known = {row[0]: Segment(*row) for row in self._db.execute("SELECT * FROM segments")}
-        todo, there = [], set()
+        todo, there = list[Todo](), set[int]()
         for path in journalfiles.segments(self._directory):
             number = journalfiles.segment_number(path.name)
             try:
                 with path.open("rb") as file:
-                    start = _resume(file.fileno(), known.get(number))
+                    todo += _todo(path, file.fileno(), known.get(number))
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise journalfiles.unreadable(path, error) from error
             there.add(number)
-            if start >= 0:
-                todo.append((path, start))
-        again = {journalfiles.segment_number(path.name) for path, start in todo if not start}
+        again = {journalfiles.segment_number(one.path.name) for one in todo if not one.start}
         self.forget([*(again & known.keys()), *(known.keys() - there)])
         return todo
 
-    def read(self, todo: list[tuple[Path, int]], advance: Callable[[int], object] = int) -> None:
+    def read(self, todo: list[Todo], advance: Callable[[int], object] = int) -> None:
         """Read what `work` has named; `advance` is told the bytes.
 
         Raises:
@@ -123,13 +131,13 @@ class Indexing:
             sqlite3.Error: The index is damaged, or its disk is full.
         """
         pending = self._pending() if todo else {}
-        for path, start in todo:
+        for one in todo:
             try:
-                _Reading(self._db, self.name, pending, path).read(start, advance)
+                _Reading(self._db, self.name, pending, one).read(advance)
             except FileNotFoundError:
                 continue  # retention was faster
             except OSError as error:
-                raise journalfiles.unreadable(path, error) from error
+                raise journalfiles.unreadable(one.path, error) from error
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Drop segments, their rows, and the names that nothing else has."""
@@ -176,32 +184,35 @@ class _Reading:
         database: sqlite3.Connection,
         name: Callable[[str, str], int],
         pending: dict[_Key, int],
-        path: Path,
+        todo: Todo,
     ) -> None:
         self._db = database
         self._name = name
         self._pending = pending
-        self._path, self._number = path, journalfiles.segment_number(path.name)
+        self._path, self._start, self._hashed = todo
+        self._number = journalfiles.segment_number(self._path.name)
         self._rows: list[list[int]] = []
         self._numbers: dict[tuple[str, ...], tuple[int, ...]] = {}
         self._at: dict[int, int] = {}  # place of a call -> its row in this batch
         self._met: list[tuple[int, int]] = []  # outcomes of calls of earlier batches
-        self._last, self._digest, self._unreadable, self._bad = -1, 0, 0, 0
+        self._unreadable, self._bad = 0, 0
 
-    def read(self, start: int, advance: Callable[[int], object]) -> None:
-        """Read complete lines from an offset to where the segment ends now. Foreign `OSError` passes."""
+    def read(self, advance: Callable[[int], object]) -> None:
+        """Read complete lines from where the index ends to where the segment ends now. Foreign `OSError` passes."""
         row = self._db.execute("SELECT * FROM segments WHERE number = ?", (self._number,)).fetchone()
-        if row is not None and start:
-            _, _, _, self._last, self._digest, self._unreadable, self._bad = row
+        if row is not None and self._start:
+            known = Segment(*row)
+            self._unreadable, self._bad = known.unreadable, known.bad
         with self._path.open("rb") as file:
             info = os.fstat(file.fileno())
             if info.st_size >= SEGMENT_BYTES:
                 raise JournalError(f"{self._path} is no segment of an audit log: {info.st_size} bytes")
-            offset = file.seek(start)
+            offset = file.seek(self._start)
             while offset < info.st_size and (line := file.readline(limits.RECORD_BYTES + 1)):
                 if not line.endswith(b"\n") and len(line) <= limits.RECORD_BYTES:
                     break  # it is being written, or a crash has cut it
                 self._take(offset, line)
+                self._hashed.update(line)
                 offset += len(line)
                 advance(len(line))
                 if len(self._rows) >= _BATCH:
@@ -210,7 +221,6 @@ class _Reading:
 
     def _take(self, offset: int, line: bytes) -> None:
         place = place_of(self._number, offset)
-        self._last, self._digest = offset, digest_of(line)
         try:
             record = parse_line(line)
             found, at = facets.of(record), milliseconds(record.time)
@@ -228,7 +238,7 @@ class _Reading:
         side = _SIDES.get(found.side, 0)
         other = self._paired(found.type, (conn, side, found.ident), place) if found.ident > 0 else 0
         self._rows.append([
-            place, record.seq, self._digest, at, kind, server, host, found.uid, target, decision, conn, side,
+            place, record.seq, digest_of(line), at, kind, server, host, found.uid, target, decision, conn, side,
             found.ident, other,
         ])  # fmt: skip
 
@@ -248,13 +258,11 @@ class _Reading:
         return 0
 
     def _store(self, stamp: str, indexed: int) -> None:
-        known = Segment(
-            self._number, stamp, indexed, self._last, self._digest, self._unreadable, self._bad
-        )  # fmt: skip
+        known = Segment(self._number, stamp, indexed, self._hashed.hexdigest(), self._unreadable, self._bad)
         with self._db:
             self._db.executemany(_INSERT, self._rows)
             self._db.executemany("UPDATE records SET other = ? WHERE place = ?", self._met)
-            self._db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", known)
+            self._db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)", known)
         self._rows.clear()
         self._at.clear()
         self._met.clear()
@@ -265,16 +273,18 @@ def _stamp(info: os.stat_result) -> str:
     return f"{info.st_size} {info.st_mtime_ns} {info.st_ctime_ns} {info.st_ino}"
 
 
-def _resume(descriptor: int, known: Segment | None) -> int:
-    """From where a segment must be read: 0, where the index ends, or -1 for not at all."""
-    if known is None:
-        return 0
+def _todo(path: Path, descriptor: int, known: Segment | None) -> list[Todo]:
+    """What must be read of a segment: nothing, what is behind the indexed part, or all."""
     info = os.fstat(descriptor)
-    if known.stamp == _stamp(info):
-        return -1
-    if known.size >= 0 and (known.size == info.st_size or known.stamp.split()[-1] != str(info.st_ino)):
-        return 0
-    if known.last < 0 or info.st_size < known.indexed:
-        return 0
-    line = os.pread(descriptor, known.indexed - known.last, known.last)
-    return known.indexed if digest_of(line) == known.digest else 0
+    if known is not None and known.stamp == _stamp(info):
+        return []
+    hashed = hashlib.sha256()
+    if known is None or info.st_size < known.indexed:
+        return [Todo(path, 0, hashed)]
+    left = known.indexed
+    while left and (data := os.pread(descriptor, min(left, _CHUNK), known.indexed - left)):
+        hashed.update(data)
+        left -= len(data)
+    if hashed.hexdigest() == known.digest:
+        return [Todo(path, known.indexed, hashed)]
+    return [Todo(path, 0, hashlib.sha256())]

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from mcpguard.audit import record
+from mcpguard.audit.event import event_of
 from mcpguard.model import Side, Verdict
 from tests.cli.reported import END, HOSTILE, Story, hostile
 from tests.cli.test_auditquery import lines, raw, run, state
@@ -77,7 +78,7 @@ def test_neighbours_on_the_connection(log):
 def test_by_digest(log):
     line = raw(log)[3] + b"\n"
     digest = hashlib.sha256(line).hexdigest()
-    for name in (digest, digest[:8], digest[:15], f"sha256:{digest}"):
+    for name in (digest, digest[:8], digest[:15], f"sha256:{digest}", event_of(line).id):
         assert lines("show", name)[-1].encode() == line.rstrip()
     assert json.loads(raw(log)[4])["prev"] == digest
     assert run("show", digest[:-1] + ("0" if digest[-1] != "0" else "1")).exit_code == 1

@@ -128,8 +128,20 @@ def test_a_segment_that_changed_in_place_is_read_again(log, tmp_path):
     told(log, 30, segment_bytes=2000).close()
     refreshed(log, home)
     path = log / "audit-000002.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"host-1", b"host-X"))
+    data = path.read_bytes()
+    assert b"host-" in data
+    path.write_bytes(data.replace(b"host-", b"hosT-", 1))
     assert refreshed(log, home) == path.stat().st_size
+    same(log, home)
+
+
+def test_a_segment_that_was_only_touched_is_not_read_again(log, tmp_path):
+    home = tmp_path / "index"
+    told(log, 10).close()
+    refreshed(log, home)
+    os.utime(log / "audit-000001.jsonl", ns=(1, 1))
+    (log / "audit-000001.jsonl").chmod(0o400)
+    assert refreshed(log, home) == 0
     same(log, home)
 
 
@@ -138,7 +150,7 @@ def test_a_segment_that_grew_from_other_bytes_is_read_from_its_start(log, tmp_pa
     told(log, 10).close()
     refreshed(log, home)
     path = log / "audit-000001.jsonl"
-    data = path.read_bytes().replace(b"server-", b"serwer-")
+    data = path.read_bytes().replace(b"server-0", b"server-9", 1)
     with path.open("r+b") as file:
         file.write(data + data.splitlines(keepends=True)[-1])
     same(log, home)
