@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import os
 import socket
 import sys
@@ -12,28 +11,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
+import msgspec
 
+from mcpguard.audit import facets
 from mcpguard.audit.event import Event, event_of
+from mcpguard.audit.filters import Filter, Matcher
 from mcpguard.audit.formats import FORMATS
 from mcpguard.cli.audit import errors_told, signed_now
-from mcpguard.cli.past import span
+from mcpguard.cli.auditfilter import Asked, filtered_whole
 from mcpguard.cli.progress import progress
 from mcpguard.errors import JournalError
 from mcpguard.system import journalfiles
-
-
-def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
-    """A time as a person writes one, in milliseconds of Unix time."""
-    if text is None:
-        return None
-    with contextlib.suppress(ValueError, OverflowError, OSError):
-        return int(dt.datetime.fromisoformat(text).astimezone().timestamp() * 1000)
-    try:
-        return int(span(text) * 1000)
-    except click.BadParameter as error:
-        raise click.BadParameter(
-            "expected a date (2026-11-22, 2026-11-22T18:00:00Z) or a time ago (90m, 12h, 7d)"
-        ) from error
 
 
 @click.command()
@@ -46,16 +34,10 @@ def _moment(_context: click.Context, _parameter: click.Parameter, text: str | No
     help="One event, one line.",
 )
 @click.option(
-    "--since", callback=_moment, metavar="TIME", help="From this time on: a date, or 90m, 12h, 7d ago."
-)
-@click.option("--until", callback=_moment, metavar="TIME", help="Up to this time, which is left out.")
-@click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, for you alone."
 )
-@click.argument("directory", required=False, type=click.Path(path_type=Path))
-def export(
-    name: str, since: int | None, until: int | None, output: Path | None, directory: Path | None
-) -> None:
+@filtered_whole
+def export(asked: Asked, name: str, output: Path | None) -> None:
     """Write the log as JSON, OCSF, CEF or syslog lines, oldest first.
 
     Each event has an id that is made of its record, so that one that is imported twice can be told. A line that is no
@@ -64,26 +46,26 @@ def export(
     write, hostname = FORMATS[name], socket.gethostname()
     with errors_told(), _opened(output) as file:
         count = 0
-        for event in _events(directory or signed_now()):
-            if _between(event, since, until):
-                file.write(write(event, hostname).encode() + b"\n")
-                count += 1
+        for event in _events(asked.directory or signed_now(), asked.wanted):
+            file.write(write(event, hostname).encode() + b"\n")
+            count += 1
     if output is not None:
         click.echo(f"{count} events written to {output}", err=True)
 
 
-def _events(directory: Path) -> Iterator[Event]:
-    found = journalfiles.segments(directory)
+def _events(directory: Path, wanted: Filter) -> Iterator[Event]:
+    """What is wanted; lines that are no record, too, unless more is asked for than times: nobody knows theirs."""
+    matcher, found = Matcher(wanted), journalfiles.segments(directory)
+    whole = msgspec.structs.replace(wanted, since="", until="") == Filter()
     with progress(found, "exporting") as advance:
         for path in found:
             for line in journalfiles.lines(path, advance):
-                yield event_of(line)
-
-
-def _between(event: Event, since: int | None, until: int | None) -> bool:
-    """Whether an event is wanted; one without a time always is, since nobody can say that it is not."""
-    at = event.milliseconds
-    return not at or ((since is None or at >= since) and (until is None or at < until))
+                if not matcher.may(line):
+                    continue
+                event = event_of(line)
+                known = bool(event.milliseconds)
+                if matcher.matches(event.record.time, facets.of(event.record)) if known else whole:
+                    yield event
 
 
 @contextlib.contextmanager

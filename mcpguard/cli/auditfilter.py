@@ -129,8 +129,13 @@ def filtered(command: _F) -> _F:
     return _given(command, _OPTIONS)
 
 
+def filtered_whole(command: _F) -> _F:
+    """Likewise, for a command that reads the whole log in any case."""
+    return _given(command, (*_OPTIONS[:-2], _OPTIONS[-1]))
+
+
 def _given(command: _F, options: Sequence[Callable[[Any], Any]]) -> _F:
-    def wrapper(*, directory: Path | None, no_index: bool, **more: Any) -> Any:
+    def wrapper(*, directory: Path | None, no_index: bool = True, **more: Any) -> Any:
         wanted = Filter(**{name: more.pop(name) for name in Filter.__struct_fields__ if name in more})
         if wanted.since and wanted.until and wanted.since >= wanted.until:
             raise click.UsageError("--since is not before --until, so there is nothing between them")

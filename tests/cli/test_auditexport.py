@@ -45,7 +45,7 @@ def test_a_part_by_time(log: Path) -> None:
     assert len(run("--since", "2026-11-22T18:00:00Z", str(log)).stdout.splitlines()) == len(lines())
     assert len(run("--since", "2026-11-22T18:00:01Z", str(log)).stdout.splitlines()) == unreadable
     assert len(run("--until", "2026-11-22T18:00:00Z", str(log)).stdout.splitlines()) == unreadable
-    assert run("--since", "yesterday", str(log)).exit_code == 2
+    assert run("--since", "sunrise", str(log)).exit_code == 2
 
 
 def test_a_file_is_private_and_whole_or_not_there(log: Path, tmp_path: Path) -> None:
@@ -60,3 +60,11 @@ def test_a_file_is_private_and_whole_or_not_there(log: Path, tmp_path: Path) -> 
     assert not [
         path for path in tmp_path.iterdir() if "x" in path.name and path != place and path.suffix != ".jsonl"
     ]
+
+
+def test_a_part_by_what_records_say(log: Path) -> None:
+    every = [json.loads(line) for line in run(str(log)).stdout.splitlines()]
+    calls = [one for one in every if one.get("type") == "call"]
+    assert calls
+    assert [json.loads(line) for line in run("--type", "call", str(log)).stdout.splitlines()] == calls
+    assert run("--type", "call", "--server", "nonesuch", str(log)).stdout == ""
