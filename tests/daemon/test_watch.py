@@ -131,7 +131,7 @@ def test_what_a_crash_cut_is_found_by_the_next(tmp_path: Path) -> None:
 
     run(story)
     with (tmp_path / "audit" / "audit-000001.jsonl").open("ab") as file:
-        file.write(b'{"v":1,"seq":')
+        file.write(b'{"v":2,"seq":')
 
     async def after() -> None:
         assert await story() == ["log-gap"]

@@ -82,7 +82,7 @@ def test_withheld_answer_says_whose_it_was():
     assert "server's answer: why" in read(refusals.answer(1, "why"))["error"]["message"]
     assert "host's answer: why" in read(refusals.answer(1, "why", Side.HOST))["error"]["message"]
     assert read(refusals.gone(1))["error"]["code"] == 50202
-    told = "mcpguard ended this connection: it is in quarantine"
+    told = "mcpguard ended this connection: it is in quarantine; whether it did what was asked is not known"
     assert read(refusals.gone(1, "it is in quarantine"))["error"] == {"code": 50202, "message": told}
     assert read(refusals.invalid("a", "why"))["error"] == {
         "code": -32600,

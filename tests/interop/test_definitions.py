@@ -66,7 +66,9 @@ class House:
         return [
             (record["kind"], record["name"], record["fault"])
             for record in self.records()
-            if record["type"] == "finding" and record["server"] == server
+            if record["type"] == "finding"
+            and record["server"] == server
+            and record.get("event") != "detected"
         ]
 
     def play(self, client: str, mode: str, server: str, steps: tuple, directory: Path) -> Run:
