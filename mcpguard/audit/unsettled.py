@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import Final
 
 from mcpguard.audit.record import Record
 
-_WANTED = (b'"type":"call"', b'"type":"outcome"', b'"type":"log"')
+WANTED: Final = (b'"type":"call"', b'"type":"outcome"', b'"type":"log"')
+"""Words of which every line that has to be taken holds one."""
 
 
 class Unsettled:
@@ -20,11 +22,6 @@ class Unsettled:
     def __init__(self) -> None:
         self._earlier: list[bytes] = []
         self._open: dict[tuple[object, object, object], bytes] = {}
-
-    @staticmethod
-    def concerns(line: bytes) -> bool:
-        """Whether a line may have to be taken; a quick look that misses none."""
-        return any(word in line for word in _WANTED)
 
     def take(self, record: Record, line: bytes) -> None:
         """The next record, and its line, which is kept while it is open."""

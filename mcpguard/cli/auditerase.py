@@ -17,12 +17,11 @@ from typing import Final
 import click
 import msgspec
 
-from mcpguard.audit.record import Record, parse_line
+from mcpguard.audit.record import Record
 from mcpguard.cli import client
-from mcpguard.cli.progress import progress
+from mcpguard.cli.logrecords import records
 from mcpguard.cli.terminal import confirm, errors_told, print_json, say
-from mcpguard.errors import JournalError
-from mcpguard.system import journalfiles, paths
+from mcpguard.system import paths
 from mcpguard.system.argumentkeys import ArgumentReader
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([mhdw])")
@@ -105,25 +104,14 @@ def erase(
 def _chosen(directory: Path, wanted: Wanted) -> list[int]:
     """Numbers of the keys of records that are meant and can be opened, in order."""
     reader = ArgumentReader(directory)
-    found = journalfiles.segments(directory)
     chosen = set()
     try:
-        with progress(found, "reading") as advance:
-            for path in found:
-                for line in journalfiles.lines(path, advance):
-                    if _SEALED in line and (record := _read(line)) and wanted.holds(record):
-                        chosen.add(reader.kept(record.body))
+        for _, record in records(directory, "reading", (_SEALED,)):
+            if wanted.holds(record):
+                chosen.add(reader.kept(record.body))
     finally:
         reader.close()
     return sorted(chosen - {0})
-
-
-def _read(line: bytes) -> Record | None:
-    """A record; None if the line is none, as `audit verify` says."""
-    try:
-        return parse_line(line)
-    except JournalError:
-        return None
 
 
 def _runs(numbers: Iterable[int]) -> list[list[int]]:

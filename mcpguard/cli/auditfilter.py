@@ -18,9 +18,8 @@ from click.shell_completion import CompletionItem
 
 from mcpguard.audit.facets import DECISIONS
 from mcpguard.audit.filters import HOST, UID, Filter
+from mcpguard.cli import ago
 
-_SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAYS: Final = {"today": 0, "yesterday": 1}
 _FORMS: Final = "7d, 12h, 2026-11-20, 2026-11-20T10:00, today, yesterday or now"
@@ -54,8 +53,8 @@ def moment(text: str, now: float, *, last: bool = False) -> str:
     Raises:
         ValueError, OverflowError, OSError: It is none.
     """
-    if found := _SPAN.fullmatch(text):
-        return _utc(dt.datetime.fromtimestamp(now - int(found[1]) * _UNITS[found[2]], dt.UTC))
+    if (back := ago.seconds(text)) is not None:
+        return _utc(dt.datetime.fromtimestamp(now - back, dt.UTC))
     if text == "now":
         return _utc(dt.datetime.fromtimestamp(now, dt.UTC))
     if text in _DAYS:

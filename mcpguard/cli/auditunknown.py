@@ -16,15 +16,14 @@ import click
 import msgspec
 
 from mcpguard.audit.record import Record, parse_line
-from mcpguard.audit.unsettled import Unsettled
+from mcpguard.audit.unsettled import WANTED, Unsettled
 from mcpguard.cli import client
 from mcpguard.cli.audit import errors_told
+from mcpguard.cli.logrecords import records
 from mcpguard.cli.main import DRIFT
 from mcpguard.cli.past import span
-from mcpguard.cli.progress import progress
 from mcpguard.cli.recordwords import Painter, unix
-from mcpguard.errors import JournalError
-from mcpguard.system import journalfiles, paths
+from mcpguard.system import paths
 
 
 @click.command()
@@ -61,16 +60,9 @@ def _unsettled(directory: Path, *, running: bool) -> Iterator[bytes]:
     Raises:
         JournalError: There is no log, or it cannot be read.
     """
-    found, calls = journalfiles.segments(directory), Unsettled()
-    with progress(found, "reading") as advance:
-        for path in found:
-            for line in journalfiles.lines(path, advance):
-                if not calls.concerns(line):
-                    continue
-                try:
-                    calls.take(parse_line(line), line)
-                except JournalError:
-                    continue  # `audit verify` names it
+    calls = Unsettled()
+    for line, record in records(directory, "reading", WANTED):
+        calls.take(record, line)
     yield from calls.lines(running=running)
 
 

@@ -17,9 +17,9 @@ from mcpguard.audit.findings import SEVERITIES, Severity
 from mcpguard.audit.record import Record, harmless, parse_line, visible
 from mcpguard.audit.seen import DETECTED
 from mcpguard.cli.audit import errors_told
+from mcpguard.cli.logrecords import records
 from mcpguard.cli.main import DRIFT
 from mcpguard.cli.past import span
-from mcpguard.cli.progress import progress
 from mcpguard.cli.recordwords import colour_wanted, local, text, unix
 from mcpguard.errors import JournalError
 from mcpguard.system import journalfiles, paths
@@ -58,7 +58,7 @@ def findings(
             _, path, offset = journalfiles.last(directory, 0)
             sys.stdout.flush()
             for line in journalfiles.follow(directory, path, offset):
-                if (new := _finding(line, 0.0, least)) is not None:
+                if (new := _new(line)) is not None and _is_meant(new, 0.0, least):
                     _show(line, new, as_json=as_json, colour=colour)
                     sys.stdout.flush()
     if not many and not as_json:
@@ -69,25 +69,24 @@ def findings(
 
 def _found(directory: Path, begin: float, least: Severity) -> Iterator[tuple[bytes, Record]]:
     """The findings since `begin`; segments that were last written before it are not read."""
-    paths_ = [path for path in journalfiles.segments(directory) if path.stat().st_mtime >= begin]
-    with progress(paths_, "findings") as advance:
-        for path in paths_:
-            for line in journalfiles.lines(path, advance):
-                if (record := _finding(line, begin, least)) is not None:
-                    yield line, record
+    for line, record in records(directory, "findings", (_WANTED,), written_since=begin):
+        if _is_meant(record, begin, least):
+            yield line, record
 
 
-def _finding(line: bytes, begin: float, least: Severity) -> Record | None:
-    if _WANTED not in line:
-        return None
+def _new(line: bytes) -> Record | None:
+    """A line that has just been written, as a record; None if it is of no finding."""
     try:
-        record = parse_line(line)
+        return parse_line(line) if _WANTED in line else None
     except JournalError:
         return None  # `audit verify` names it
+
+
+def _is_meant(record: Record, begin: float, least: Severity) -> bool:
     severity = SEVERITIES.get(str(record.body.get("severity")))
     if record.type != "finding" or record.body.get("event") != DETECTED or severity is None:
-        return None
-    return record if severity >= least and unix(record.time) >= begin else None
+        return False
+    return severity >= least and unix(record.time) >= begin
 
 
 def _show(line: bytes, record: Record, *, as_json: bool, colour: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,18 +10,15 @@ from typing import Final
 import click
 import msgspec
 
-from mcpguard.audit.record import Record, parse_line
-from mcpguard.cli.progress import progress
+from mcpguard.audit.record import Record
+from mcpguard.cli import ago
+from mcpguard.cli.logrecords import records
 from mcpguard.cli.recordwords import unix
-from mcpguard.errors import JournalError
 from mcpguard.model import Grade, Json, JsonObject, Side, Verdict
 from mcpguard.policy.replay import CALL, Past
 from mcpguard.policy.rules import GATED_METHODS, HOST
 from mcpguard.policy.trials import Trial
-from mcpguard.system import journalfiles
 
-_SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _VERDICTS: Final = {verdict.name.lower(): verdict for verdict in Verdict}
 _GRADES: Final = {grade.name: grade for grade in Grade}
 _WANTED: Final = (b'"type":"call"', b'"type":"outcome"', b'"type":"flow"', b'"type":"session"')
@@ -63,10 +59,10 @@ def span(text: str) -> float:
     Raises:
         BadParameter: It is none.
     """
-    found = _SPAN.fullmatch(text)
-    if found is None:
+    back = ago.seconds(text)
+    if back is None:
         raise click.BadParameter("expected a number and one of s, m, h, d, w: 7d")
-    return time.time() - int(found[1]) * _UNITS[found[2]]
+    return time.time() - back
 
 
 def read(directory: Path, since: float, label: str) -> Iterator[Asked | Answered | Saw | Began]:
@@ -75,19 +71,12 @@ def read(directory: Path, since: float, label: str) -> Iterator[Asked | Answered
     Raises:
         JournalError: There is no log, or it cannot be read.
     """
-    found = journalfiles.segments(directory)
-    with progress(found, label) as advance:
-        for path in found:
-            for line in journalfiles.lines(path, advance):
-                if any(word in line for word in _WANTED) and (event := _event(line, since)) is not None:
-                    yield event
+    for _, record in records(directory, label, _WANTED):
+        if (event := _event(record, since)) is not None:
+            yield event
 
 
-def _event(line: bytes, since: float) -> Asked | Answered | Saw | Began | None:
-    try:
-        record = parse_line(line)
-    except JournalError:
-        return None  # `audit verify` names it; what it said cannot be judged
+def _event(record: Record, since: float) -> Asked | Answered | Saw | Began | None:
     at = unix(record.time)
     if at < since:
         return None
