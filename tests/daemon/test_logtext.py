@@ -80,26 +80,33 @@ def test_our_own_sentences_stay_and_known_secrets_in_them_do_not():
 
 
 def test_what_nobody_caught_is_logged_without_what_it_was_given():
-    code = f"""
+    # the secret by standard input: newer Pythons print the source lines of a program given with -c
+    code = """
 import asyncio, sys, threading
 from mcpguard.daemon.logtext import log_to
 log_to(sys.stderr)
+secret = sys.stdin.read()
 class Bad:
     def __del__(self):
-        raise ValueError({SECRET!r})
+        raise ValueError(secret)
 def thread():
-    raise KeyError({SECRET!r})
+    raise KeyError(secret)
 async def main():
-    asyncio.get_running_loop().call_soon(lambda: int("{SECRET}"))
+    asyncio.get_running_loop().call_soon(lambda: int(secret))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 asyncio.run(main())
 t = threading.Thread(target=thread); t.start(); t.join()
 Bad()
-raise RuntimeError("got " + repr({SECRET!r}))
+raise RuntimeError("got " + repr(secret))
 """
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code],
+        input=SECRET,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert found.returncode == 1
     for word in ("ValueError", "KeyError", "RuntimeError", "invalid literal"):
