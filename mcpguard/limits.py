@@ -179,7 +179,7 @@ CHECKPOINT_SECONDS: Final = 5.0
 AUDIT_RESERVE_BYTES: Final = 1 * MIB
 """Space kept on the disk for outcomes of calls that were let through before it was full."""
 AUDIT_UNHASHED_BYTES: Final = 4 * MIB
-"""Records that wait for the background to put them into the tree; beyond it the writer does so itself."""
+"""Records that wait for the next sync to be put into the tree; beyond it they do not wait."""
 KNOWN_SECRETS: Final = 512
 """Values that are known to be secrets, of all servers together; the automaton of all their forms takes some MiB."""
 KNOWN_SECRET_BYTES: Final = 4 * KIB

@@ -82,7 +82,7 @@ class Chain:
                 line = b'{"v":1,"seq":%d,"prev":"%b",%b%b}\n' % (seq, prev, stamp, body)
             else:
                 start = b'{"v":2,"seq":%d,"prev":"%b",%b%b' % (seq, prev, stamp, body)
-                line = b'%b,"mac":"%b"}\n' % (start, mac(key, start).encode())
+                line = b'%b,"mac":"%b"}\n' % (start, mac(key, start))
                 key = evolve(key)
             state = _fresh()
             state.update(line)
@@ -275,7 +275,7 @@ class Verifier:
                 return "not sealed, and the records before it are"
             return ""
         start = line[:-SEAL_BYTES]
-        if line[-SEAL_BYTES:] != b',"mac":"%b"}\n' % mac(self.chain.key, start).encode():
+        if line[-SEAL_BYTES:] != b',"mac":"%b"}\n' % mac(self.chain.key, start):
             return "wrong seal: its mac is not that of the line under the key of this record"
         self._seals += 1
         return ""

@@ -124,7 +124,8 @@ class Recorder:
 
     def _sync(self, *, checkpoint: bool = False) -> asyncio.Future[None]:
         """Sync outside the loop."""
-        syncing = self._loop.run_in_executor(None, partial(self._journal.sync, checkpoint=checkpoint))
+        finish = partial(self._journal.finish, self._journal.prepare(), checkpoint=checkpoint)
+        syncing = self._loop.run_in_executor(None, finish)
         self._syncing = syncing
         syncing.add_done_callback(self._synced)
         return syncing

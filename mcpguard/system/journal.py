@@ -31,7 +31,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from mcpguard import limits
 from mcpguard.audit import record
@@ -72,8 +72,20 @@ def explain(doing: str, error: OSError) -> JournalError:
     return JournalError(f"cannot {doing} the audit log: {cause}", hint=hint)
 
 
+class Sync(NamedTuple):
+    """What one sync is of.
+
+    Attributes:
+        prepared: Where the writer was, and the tree up to there.
+        before: How much the sync before it was of, bytes; what counts again if this one fails.
+    """
+
+    prepared: Prepared
+    before: int
+
+
 class Journal:
-    """The one writer of a log. `append` and `append_later` belong to one thread; `sync` may run in another.
+    """The one writer of a log. Everything belongs to one thread, but `finish` and `sync_data` may run in another.
 
     Attributes:
         key: Key of argument digests, 32 bytes; `audit.record.digest` takes it.
@@ -112,7 +124,7 @@ class Journal:
         self._torn = False  # a failed write could not be taken back yet
         self._dead = ""  # why nothing is accepted any more
         self._written = 0
-        self._marked = 0  # value of `_written` when the last sync began
+        self._marked = 0  # value of `_written` when the last sync was prepared
         self._swap = threading.Lock()  # held while `_fd` is replaced or duplicated
         self._syncing = threading.Lock()  # held by whoever moves head, key and checkpoints
         self._settler = Settler(end.seals, end.tree, self._point())
@@ -236,22 +248,33 @@ class Journal:
         """Why `append` refuses what `flush` still writes; empty if it does not."""
         return explain("write", self._full).sentence() if self._full is not None else ""
 
+    def prepare(self) -> Sync:
+        """What the next sync is of: everything that was written until now."""
+        before, self._marked = self._marked, self._written
+        return Sync(self._settler.prepare(), before)
+
     def sync(self, *, checkpoint: bool = False) -> None:
         """Wait until everything written before is on stable storage, then move head and key up to it.
 
-        Any thread; `append` may go on meanwhile. A checkpoint is signed if one is due, or with `checkpoint`.
+        A checkpoint is signed if one is due, or with `checkpoint`.
 
         Raises:
             JournalError: It may not be there.
         """
+        self.finish(self.prepare(), checkpoint=checkpoint)
+
+    def finish(self, sync: Sync, *, checkpoint: bool = False) -> None:
+        """Carry out a sync that was prepared. Any thread; `append` may go on meanwhile.
+
+        Raises:
+            JournalError: As `sync`.
+        """
         with self._syncing:
-            prepared = self._settler.prepare()
-            before, self._marked = self._marked, self._written
             try:
                 self.sync_data()
-                self._settle(prepared, checkpoint=checkpoint)
+                self._settle(sync.prepared, checkpoint=checkpoint)
             except JournalError:
-                self._marked = min(before, self._marked)
+                self._marked = min(sync.before, self._marked)
                 raise
 
     def sync_data(self) -> None:
@@ -402,7 +425,7 @@ class Journal:
     def _rotate(self) -> None:
         """Go on in a new segment, whose first record names the end of this one. On failure nothing has changed."""
         with self._syncing:
-            prepared = self._settler.prepare(gentle=False)
+            prepared = self._settler.prepare()
             self._sync(self._fd)
             self._settle(prepared, checkpoint=True, segment=segment_name(self._number))
             header = rotated(self._number, self._size, self._chain, prepared.root)

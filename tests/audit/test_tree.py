@@ -58,3 +58,13 @@ def test_a_tree_goes_on_from_its_frontier(lines, at):
 def test_a_frontier_of_another_size_is_refused(size, frontier):
     with pytest.raises(ValueError, match="frontier"):
         Tree(size, frontier)
+
+
+@given(st.lists(st.lists(st.binary(max_size=5).filter(lambda line: b"\n" not in line), max_size=20), max_size=8))
+def test_a_piece_of_lines_grows_a_tree_as_its_lines_do(pieces):
+    one, other = Tree(), Tree()
+    for piece in pieces:
+        other.grow(b"".join(line + b"\n" for line in piece))
+        for line in piece:
+            one.add(line + b"\n")
+        assert (other.size, other.frontier(), other.root()) == (one.size, one.frontier(), one.root())

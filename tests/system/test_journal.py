@@ -2,6 +2,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import queue
 import random
 import resource
 import shutil
@@ -454,12 +455,12 @@ def test_dirty_counts_what_no_sync_has_begun_with(home):
 
 def test_sync_in_another_thread_while_segments_rotate(home):
     journal = Journal.open(home, segment_bytes=1500)
-    stop, failures = threading.Event(), []
+    prepared, failures = queue.SimpleQueue(), []
 
     def syncing():
-        while not stop.is_set():
+        while (sync := prepared.get()) is not None:
             try:
-                journal.sync()
+                journal.finish(sync)
             except BaseException as error:
                 failures.append(error)
                 return
@@ -470,10 +471,13 @@ def test_sync_in_another_thread_while_segments_rotate(home):
         thread.start()
     for n in range(600):
         journal.append([body(n)])
-    stop.set()
+        prepared.put(journal.prepare())
+    for _ in threads:
+        prepared.put(None)
     for thread in threads:
         thread.join()
     assert not failures
+    assert journal.dirty == 0
     assert len(os.listdir("/proc/self/fd")) == descriptors
     journal.sync()
     assert journal.dirty == 0
@@ -503,17 +507,20 @@ def test_a_closed_journal_writes_nothing_and_may_be_closed_again(home):
 
 
 WRITER = """
-import random, sys, threading
+import queue, random, sys, threading
 from pathlib import Path
 from mcpguard.audit import record
 from mcpguard.system.journal import Journal
 journal = Journal.open(Path(sys.argv[1]), segment_bytes=200_000)
 n = int(sys.argv[2])
-threading.Thread(target=lambda: [journal.sync() for _ in iter(int, 1)], daemon=True).start()
+prepared = queue.Queue(1)
+threading.Thread(target=lambda: [journal.finish(prepared.get()) for _ in iter(int, 1)], daemon=True).start()
 while True:
     count = random.choice((1, 1, 2, 40))
     journal.append([record.log("test", n=n + k, pad="x" * random.choice((1, 300, 4000))) for k in range(count)])
     n += count
+    if prepared.empty():
+        prepared.put(journal.prepare())
     sys.stdout.write(f"{n}\\n")
     sys.stdout.flush()
 """

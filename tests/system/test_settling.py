@@ -62,7 +62,7 @@ def test_more_than_may_wait_is_hashed_by_the_writer(home):
         burst = [body(n, 30_000) for n in range(16)]
         journal.append(burst)
         written += sum(map(len, burst))
-    assert journal._settler._handed == journal._settler._taken
+    assert journal._settler._tree.size == journal.last
     journal.append([body(1)])
     journal.close()
     size = sizes(home)[-1]
