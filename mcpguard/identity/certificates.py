@@ -22,10 +22,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime as dt
+import functools
 import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 from cryptography import x509
@@ -40,6 +41,7 @@ from mcpguard.identity import subjectnames
 from mcpguard.identity.subjectnames import Names
 
 Key: TypeAlias = ec.EllipticCurvePrivateKey
+_E = TypeVar("_E", bound=x509.ExtensionType)
 SERVER: Final = "server"
 """Use of a certificate: its holder is called."""
 CLIENT: Final = "client"
@@ -88,6 +90,7 @@ class Certificate(msgspec.Struct, frozen=True):
         return begins + (self.ends - begins) * limits.RENEWED_AT
 
 
+@functools.lru_cache(maxsize=2 * limits.CERTIFICATES)
 def read(der: bytes) -> Certificate:
     """Read a certificate.
 
@@ -139,7 +142,8 @@ def read_pem(data: bytes) -> tuple[bytes, ...]:
     """
     if b"PRIVATE KEY" in data:
         raise TrustError(
-            "there is a private key beside the certificates", hint="give certificates and key in files of their own"
+            "there is a private key beside the certificates",
+            hint="give certificates and key in files of their own",
         )
     if b"-----BEGIN" not in data:
         return (loaded(data).public_bytes(serialization.Encoding.DER),)
@@ -149,7 +153,8 @@ def read_pem(data: bytes) -> tuple[bytes, ...]:
         raise TrustError("the file holds no certificate that can be read", hint=_WHERE) from error
     if len(found) > limits.CHAIN_CERTIFICATES:
         raise TrustError(
-            f"the file holds {len(found)} certificates, at most {limits.CHAIN_CERTIFICATES} are read", hint=_WHERE
+            f"the file holds {len(found)} certificates, at most {limits.CHAIN_CERTIFICATES} are read",
+            hint=_WHERE,
         )
     return tuple(each.public_bytes(serialization.Encoding.DER) for each in found)
 
@@ -198,7 +203,12 @@ def make_intermediate(
     """
     above = loaded(root)
     builder = _begun(
-        _subject(f"{name} intermediate {serial & 0xFFFF:04x}"), above.subject, public, root_key.public_key(), serial, span
+        _subject(f"{name} intermediate {serial & 0xFFFF:04x}"),
+        above.subject,
+        public,
+        root_key.public_key(),
+        serial,
+        span,
     )
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_signing(), critical=True)
@@ -223,7 +233,9 @@ def make_leaf(
     alternative: list[x509.GeneralName] = [x509.UniformResourceIdentifier(each) for each in names.uris]
     alternative += [x509.DNSName(each) for each in names.dns]
     alternative += [x509.IPAddress(ipaddress.ip_address(each)) for each in names.ips]
-    return _signed(builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False), issuer_key)
+    return _signed(
+        builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False), issuer_key
+    )
 
 
 def make_request(name: str, key: Key) -> bytes:
@@ -247,7 +259,9 @@ def read_request(data: bytes) -> ec.EllipticCurvePublicKey:
     if not good:
         raise TrustError("the signing request is not signed by its own key", hint="make it again")
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise TrustError("the key of the signing request is not on P-256", hint="openssl ecparam -name prime256v1")
+        raise TrustError(
+            "the key of the signing request is not on P-256", hint="openssl ecparam -name prime256v1"
+        )
     return key
 
 
@@ -305,7 +319,7 @@ def _constraints(permitted: Sequence[str]) -> x509.NameConstraints:
 
 
 def _names(found: x509.SubjectAlternativeName) -> Names:
-    """The names that count; wildcards, other URIs, mail addresses and the like are left out, and so stand for nobody."""
+    """The names that count; wildcards, other URIs, mail addresses are left out, and so stand for nobody."""
     uris = found.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) > 1 and any(each.startswith(subjectnames.SPIFFE) for each in uris):
         uris = []  # X509-SVID 2: exactly one
@@ -324,7 +338,7 @@ def _accepted(check: Callable[[str], str], given: Iterable[str]) -> list[str]:
     return kept[: limits.CERTIFICATE_NAMES // 4]
 
 
-def _extension(extensions: x509.Extensions, kind: type[x509.ExtensionType]) -> object:
+def _extension(extensions: x509.Extensions, kind: type[_E]) -> _E | None:
     try:
         return extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:

@@ -1,8 +1,8 @@
 """The certificate registry: the authorities that count, and every certificate that is authorised. A value.
 
-Rule 1. An authorised certificate is one in the registry: one that our authority has issued and written down, one that a
-person has pinned, or one that an imported authority vouches for under a name it was given. A certificate that our own
-authority has signed and that is not here is refused: whoever has made it has stolen the key.
+Rule 1. An authorised certificate is one in the registry: one that our authority has issued and written down, one that
+a person has pinned, or one that an imported authority vouches for under a name it was given. What our own authority
+has signed and is not here is refused: whoever has made it has stolen the key.
 Rule 2. Revocation is final. It holds for the certificate, not for its name.
 Rule 3. A renewal adds a certificate; the one before counts until it ends.
 
@@ -71,8 +71,9 @@ class Authority(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
         root: Root certificate, DER.
         between: Intermediates, DER, the one that signs first.
         permitted: What it may vouch for.
-        number: Number of the newest revocation list.
-        revocations: That list, DER.
+        number: Number of the newest revocation lists.
+        revocations: Those lists, DER, one of each intermediate, in their order.
+        listed: When they were made, Unix seconds.
         locked: Whether the keys that sign without anybody are encrypted.
     """
 
@@ -82,7 +83,8 @@ class Authority(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     between: tuple[bytes, ...]
     permitted: tuple[str, ...]
     number: int = 0
-    revocations: bytes = b""
+    revocations: tuple[bytes, ...] = ()
+    listed: float = 0.0
     locked: bool = False
 
     @property
@@ -165,7 +167,11 @@ class Registry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
         if found := tuple(each for each in self.entries if each.name == text):
             return found
         wanted = text.lower().replace(":", "").removeprefix("sha256")
-        found = tuple(each for each in self.entries if len(wanted) >= 6 and read(each.der).fingerprint.startswith(wanted))
+        found = tuple(
+            each
+            for each in self.entries
+            if len(wanted) >= 6 and read(each.der).fingerprint.startswith(wanted)
+        )
         if len(found) == 1:
             return found
         raise TrustError(
@@ -174,7 +180,9 @@ class Registry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
 
     def pinned(self, server: str) -> tuple[Issued, ...]:
         """The certificates that a server may have; empty if none is bound to it."""
-        return tuple(each for each in self.entries if server in each.servers and SERVER in read(each.der).uses)
+        return tuple(
+            each for each in self.entries if server in each.servers and SERVER in read(each.der).uses
+        )
 
 
 # --- changes --------------------------------------------------------------------------------------------
@@ -191,12 +199,18 @@ def added(registry: Registry, entry: Issued, now: float) -> Registry:
     for each in registry.entries:
         if read(each.der).ends + limits.CERTIFICATE_KEPT_SECONDS < now:
             continue
-        if each.name == entry.name and not each.renewed and not each.revoked and each.how == entry.how == ISSUED:
+        if (
+            each.name == entry.name
+            and not each.renewed
+            and not each.revoked
+            and each.how == entry.how == ISSUED
+        ):
             each = msgspec.structs.replace(each, renewed=new.fingerprint)  # noqa: PLW2901 (the same one, renewed)
         kept.append(each)
     if len(kept) >= limits.CERTIFICATES:
         raise TrustError(
-            f"the registry has {limits.CERTIFICATES} certificates, and takes no more", hint="issue longer ones"
+            f"the registry has {limits.CERTIFICATES} certificates, and takes no more",
+            hint="issue longer ones",
         )
     return msgspec.structs.replace(registry, entries=(*kept, entry))
 
@@ -213,12 +227,13 @@ def revoked(registry: Registry, fingerprints: Iterable[str], now: float, reason:
     return msgspec.structs.replace(registry, entries=entries)
 
 
-def listed(registry: Registry, now: float) -> list[Entry]:
-    """What the next revocation list tells: every revoked certificate of ours that would otherwise still hold."""
+def listed(registry: Registry, issuer: Certificate, now: float) -> list[Entry]:
+    """What the next list of an intermediate tells: each revoked one that would otherwise still hold."""
     found = []
     for each in registry.entries:
         certificate = read(each.der)
-        if each.revoked and each.how == ISSUED and certificate.ends > now:
+        ours = each.how == ISSUED and certificate.issuer == issuer.subject
+        if each.revoked and ours and certificate.ends > now:
             found.append(Entry(certificate.serial, each.revoked, each.reason or "unspecified"))
     return found
 
@@ -256,7 +271,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 Lists = Mapping[str, RevocationList | TrustError]
-"""The newest revocation list of each imported authority that has one, by its name; or why there is none that counts."""
+"""The newest revocation list of each imported authority that has one, by name; or why there is none that counts."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -277,7 +292,9 @@ class Known(msgspec.Struct, frozen=True):
 
 def known(registry: Registry, lists: Lists | None = None, bundles: tuple[Anchor, ...] = ()) -> Known:
     """A registry ready to be asked."""
-    return Known(registry, {read(each.der).fingerprint: each for each in registry.entries}, lists or {}, bundles)
+    return Known(
+        registry, {read(each.der).fingerprint: each for each in registry.entries}, lists or {}, bundles
+    )
 
 
 def client(known: Known, der: bytes, now: float) -> Identity:
@@ -289,7 +306,9 @@ def client(known: Known, der: bytes, now: float) -> Identity:
     found = read(der)
     identity = _authorised(known, found, CLIENT, now, "")
     if not identity.principals:
-        raise TrustError("the certificate names nobody whom policy could name", hint="issue it with a DNS name or a URI")
+        raise TrustError(
+            "the certificate names nobody whom policy could name", hint="issue it with a DNS name or a URI"
+        )
     return identity
 
 
@@ -308,7 +327,7 @@ def server(known: Known, der: bytes, name: str, bound: str, now: float) -> Ident
     """
     found = read(der)
     pins = known.registry.pinned(bound)
-    if pins and not any(found.pin == read(each.der).pin for each in pins):
+    if pins and not any(found.pin == read(each.der).pin for each in pins if not each.revoked):
         raise TrustError(
             f"the certificate of {bound[:80]!a} is not one that is pinned for it (its key is {found.pin})",
             hint=f"if that is right: mcpguard cert pin {bound} FILE",
@@ -334,9 +353,8 @@ def _authorised(known: Known, found: Certificate, use: str, now: float, name: st
     if own and anchor is own[0]:
         if entry is None:
             raise TrustError(
-                "the certificate is not in the registry, although our own authority has signed it: its key is in other "
-                "hands",
-                hint="make a new authority: docs/certificates.md",
+                "the certificate is not in the registry, although our own authority has signed it",
+                hint="its key is in other hands: make a new one with mcpguard ca renew --intermediate",
             )
         return _identity(found, entry, anchor.name)
     _check_list(known.lists, anchor, found)
@@ -349,7 +367,9 @@ def _check_list(lists: Lists, anchor: Anchor, found: Certificate) -> None:
         raise listed
     if listed is not None and found.serial in listed.revoked:
         at = utc(listed.revoked[found.serial])
-        raise TrustError(f"the certificate was revoked at {at} by its authority {anchor.name!a}", hint="show another one")
+        raise TrustError(
+            f"the certificate was revoked at {at} by its authority {anchor.name!a}", hint="show another one"
+        )
 
 
 def _identity(found: Certificate, entry: Issued | None, authority: str) -> Identity:
@@ -382,7 +402,18 @@ def check_new(registry: Registry, names: Names, seconds: int) -> Authority:
         )
     if not limits.LEAF_LEAST_SECONDS <= seconds <= limits.LEAF_MOST_SECONDS:
         raise TrustError(
-            f"a certificate holds from {limits.LEAF_LEAST_SECONDS} seconds to {limits.LEAF_MOST_SECONDS // 86400} days",
+            f"a certificate holds from {limits.LEAF_LEAST_SECONDS} s to {limits.LEAF_MOST_SECONDS // 86400} days",
             hint="it is renewed by itself, so it need not be long",
         )
     return authority
+
+
+def same_trust(before: Known, after: Known) -> bool:
+    """Whether the same authorities count, with the same lists: then an unchanged entry counts as before."""
+    return _trust(before) == _trust(after)
+
+
+def _trust(known: Known) -> tuple[object, ...]:
+    own = known.registry.authority
+    imported = tuple(msgspec.structs.replace(each, number=0) for each in known.registry.imported)
+    return (own.anchor if own is not None else None, imported, dict(known.lists), known.bundles)

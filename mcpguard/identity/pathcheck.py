@@ -81,7 +81,8 @@ def check(found: Certificate, anchors: Sequence[Anchor], use: str, now: float, n
         faults.append(fault)
     why = next((f", {fault}" for fault in faults if fault), "")
     raise TrustError(
-        f"the certificate (issuer {found.issuer[:120]!a}) leads to no authority that counts here{why}", hint=_AUTHORITY
+        f"the certificate (issuer {found.issuer[:120]!a}) leads to no authority that counts here{why}",
+        hint=_AUTHORITY,
     )
 
 
@@ -93,11 +94,13 @@ def check_life(found: Certificate, now: float) -> None:
     """
     if now < found.begins:
         raise TrustError(
-            f"the certificate is not valid before {utc(found.begins)}, and it is {utc(now)}", hint="look at the clocks"
+            f"the certificate is not valid before {utc(found.begins)}, and it is {utc(now)}",
+            hint="look at the clocks",
         )
     if now > found.ends:
         raise TrustError(
-            f"the certificate expired at {utc(found.ends)}, and it is {utc(now)}", hint="mcpguard ca renew NAME"
+            f"the certificate expired at {utc(found.ends)}, and it is {utc(now)}",
+            hint="mcpguard ca renew NAME",
         )
 
 
@@ -118,7 +121,7 @@ def _path(found: Certificate, anchor: Anchor, use: str, now: float, name: str) -
 
 
 def _permitted(found: Certificate, anchor: Anchor, name: str) -> Anchor:
-    """An authority speaks for what it was given to speak for, whatever it signs; a wildcard for what it is used for."""
+    """An authority speaks for what it may speak for, whatever it signs; a wildcard for what it is used for."""
     for each in (found.names, _as_names(name)):
         if outside := subjectnames.outside(each, anchor.permitted):
             raise TrustError(
@@ -151,7 +154,8 @@ def _check_name(found: Certificate, name: str) -> None:
     if name not in known:
         shown = ", ".join(found.names.all[:4]) or "none"
         raise TrustError(
-            f"the certificate is for {shown[:200]!a}, not for {name[:120]!a}", hint="see the name in the server's URL"
+            f"the certificate is for {shown[:200]!a}, not for {name[:120]!a}",
+            hint="see the name in the server's URL",
         )
 
 
@@ -168,4 +172,3 @@ def _subject(name: str) -> x509.DNSName | x509.IPAddress:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-

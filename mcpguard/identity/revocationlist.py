@@ -72,7 +72,11 @@ def make(issuer: bytes, key: Key, number: int, span: Span, entries: Iterable[Ent
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     )
     for entry in entries:
-        one = x509.RevokedCertificateBuilder().serial_number(int(entry.serial, 16)).revocation_date(_moment(entry.at))
+        one = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(int(entry.serial, 16))
+            .revocation_date(_moment(entry.at))
+        )
         if entry.reason != "unspecified":  # RFC 5280 5.3.1: better left out
             one = one.add_extension(x509.CRLReason(REASONS[entry.reason]), critical=False)
         builder = builder.add_revoked_certificate(one.build())
@@ -104,7 +108,8 @@ def read(data: bytes, issuer: bytes, now: float, least: int = 0) -> RevocationLi
         raise TrustError("the revocation list is not signed by the authority it is for", hint=_AGAIN)
     if until is None or not made.timestamp() <= now + limits.BACKDATED_SECONDS or until.timestamp() < now:
         raise TrustError(
-            f"the revocation list is not of now (it says {made:%Y-%m-%d %H:%M} to {until or 'ever'})", hint=_AGAIN
+            f"the revocation list is not of now (it says {made:%Y-%m-%d %H:%M} to {until or 'ever'})",
+            hint=_AGAIN,
         )
     if number < least:
         raise TrustError(f"the revocation list went back, from number {least} to {number}", hint=_AGAIN)

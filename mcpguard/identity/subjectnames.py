@@ -1,7 +1,7 @@
 """The names in a certificate: DNS names, addresses and URIs; which are accepted, and which lie within a permission.
 
-Rule 1. One spelling of a name: DNS names and hosts of URIs in lower case, addresses as `ipaddress` writes them. A name
-that is not in it is refused, because two spellings of one name are two principals.
+Rule 1. One spelling of a name: DNS names and hosts of URIs in lower case, addresses as `ipaddress` writes them. Any
+other is refused, because two spellings of one name are two principals.
 Rule 2. No wildcards, no internationalised text (its ASCII form is fine), no user, port, query or fragment in a URI.
 Rule 3. A permission `dns:HOST` covers HOST and what is below it, `ip:NETWORK` addresses in it, `uri:HOST` URIs of
 exactly that host, which SPIFFE calls the trust domain.
