@@ -407,7 +407,7 @@ class Certificates:
         stale = own is not None and bool(own.revocations) and own.listed + limits.CRL_SECONDS / 2 <= now
         for work in (
             *(partial(self.authority.renew, each.name, "daemon") for each in due),
-            *((self._relist,) if stale else ()),
+            *((self.authority.refresh_lists,) if stale else ()),
         ):
             try:
                 work()

@@ -239,9 +239,9 @@ def make_leaf(
 
 
 def make_request(name: str, key: Key) -> bytes:
-    """A signing request, DER: it shows the public key, and that its sender has the private one."""
+    """A signing request, PEM: it shows the public key, and that its sender has the private one."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(_subject(name))
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def read_request(data: bytes) -> ec.EllipticCurvePublicKey:
