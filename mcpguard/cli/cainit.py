@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -35,28 +35,23 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_PASSPHRASE
 @_JSON
-def init(
-    name: str, domain: str, permit: tuple[str, ...], days: int, root_days: int, lock: bool, yes: bool,
-    passphrase_file: str | None, as_json: bool,
-) -> None:  # fmt: skip
+def init(yes: bool, passphrase_file: str | None, as_json: bool, **plan: Any) -> None:
     """Make a certificate authority: a root, and an intermediate that issues.
 
     The root's key is encrypted with a passphrase. It is needed once in the intermediate's life: take it away with
     mcpguard ca export --root-key FILE --remove.
     """
     with errors_told(as_json=as_json):
-        permitted = ["dns:localhost", f"dns:{domain}", "ip:127.0.0.0/8", "ip:::1/128", *permit]
+        name, domain = plan["name"], plan["domain"]
+        permitted = ["dns:localhost", f"dns:{domain}", "ip:127.0.0.0/8", "ip:::1/128", *plan.pop("permit")]
         tell(
             f"This makes the certificate authority {name!r} on this machine.",
             f"It will vouch for: {', '.join(permitted)}, uri:{domain}",
             "Each certificate that it issues may call, or be called, as policy allows.",
         )
         confirm("Make it?", yes=yes)
-        asked = {
-            "name": name, "domain": domain, "permitted": permitted, "lock": lock, "days": days,
-            "root_days": root_days, "passphrase": passphrase.new(passphrase_file),
-        }  # fmt: skip
-        certified.ask("ca-init", asked)
+        words = passphrase.new(passphrase_file)
+        certified.ask("ca-init", {**plan, "permitted": permitted, "passphrase": words})
         if as_json:
             print_json({"ok": True, "name": name})
             return

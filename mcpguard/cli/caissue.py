@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from mcpguard.cli import certified, handedout
@@ -15,8 +17,8 @@ _HOUR = 3600
 
 @click.command()
 @click.argument("name", callback=certified.name_of)
-@click.option("--server", "uses", flag_value="server", multiple=True, help="Its holder is called.")
-@click.option("--client", "uses", flag_value="client", multiple=True, help="Its holder calls (the default).")
+@click.option("--server", is_flag=True, help="Its holder is called.")
+@click.option("--client", is_flag=True, help="Its holder calls; this is the default.")
 @click.option("--dns", multiple=True, metavar="HOST", help="A DNS name of it.")
 @click.option("--ip", "ips", multiple=True, metavar="ADDRESS", help="An address of it.")
 @click.option(
@@ -30,22 +32,20 @@ _HOUR = 3600
     help="Bind it to a server: as a client it reaches only that one, as a server it is that one's.",
 )  # fmt: skip
 @handedout.OPTIONS
-def issue(
-    name: str, uses: tuple[str, ...], dns: tuple[str, ...], ips: tuple[str, ...], uris: tuple[str, ...],
-    hours: float, servers: tuple[str, ...], out: str | None, csr: str | None, as_json: bool,
-) -> None:  # fmt: skip
+def issue(name: str, out: str | None, csr: str | None, as_json: bool, **wanted: Any) -> None:
     """Issue a certificate called NAME.
 
     Without --out or --csr its key is made and kept by the daemon, which renews it at two thirds of its life. With
     --out DIR the key is made here and written there, with certificate and root; the daemon never has it.
     """
     with errors_told(as_json=as_json):
+        uses = [use for use in ("server", "client") if wanted[use]] or ["client"]
         asked: JsonObject = {
-            "name": name, "uses": list(uses) or ["client"], "dns": list(dns), "ips": list(ips), "uris": list(uris),
-            "seconds": int(hours * _HOUR), "servers": list(servers),
+            "name": name, "uses": uses, "dns": list(wanted["dns"]), "ips": list(wanted["ips"]),
+            "uris": list(wanted["uris"]), "seconds": round(wanted["hours"] * _HOUR), "servers": list(wanted["servers"]),
         }  # fmt: skip
-        if not (dns or ips or uris):
-            asked |= _named(name, list(uses), certified.held().registry)
+        if not (asked["dns"] or asked["ips"] or asked["uris"]):
+            asked |= _named(name, uses, certified.held().registry)
         handedout.carry_out("ca-issue", name, asked, handedout.Place(out, csr), as_json=as_json)
 
 
