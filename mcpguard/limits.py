@@ -396,3 +396,31 @@ SERIES: Final = 1024
 """Label sets that one connection, and one answer to a scrape, counts apart; what is beyond is counted as `_other`."""
 HTTP_BYTES: Final = 8 * KIB
 """Longest head of an HTTP request on admin.sock."""
+
+# --- certificates ----------------------------------------------------------------------------------------
+CERTIFICATE_NAMES: Final = 32
+"""Names in one certificate."""
+CERTIFICATE_URI_CHARS: Final = 2048
+"""Longest URI in a certificate (SPIFFE-ID 2.3)."""
+CERTIFICATES: Final = 4096
+"""Certificates in the registry, those of the last `CERTIFICATE_KEPT_SECONDS` included."""
+CERTIFICATE_BYTES: Final = 64 * KIB
+"""Largest single certificate, DER."""
+CHAIN_BYTES: Final = 1 * MIB
+"""Largest file of certificates or revocation list that is read."""
+CHAIN_CERTIFICATES: Final = 16
+"""Certificates in one such file."""
+LEAF_SECONDS: Final = 24 * 3600
+"""How long a certificate holds if nobody says otherwise."""
+LEAF_MOST_SECONDS: Final = 31 * 24 * 3600
+"""Longest life of a certificate."""
+LEAF_LEAST_SECONDS: Final = 60
+"""Shortest life of a certificate."""
+BACKDATED_SECONDS: Final = 300
+"""A certificate holds from so long before it was made: clocks of other machines are behind."""
+RENEWED_AT: Final = 2 / 3
+"""Share of its life after which a certificate is renewed (step-ca, cert-manager and SPIRE: two thirds, or half)."""
+CRL_SECONDS: Final = 48 * 3600
+"""How long a revocation list counts; the next one comes after half of it."""
+CERTIFICATE_KEPT_SECONDS: Final = 7 * 24 * 3600
+"""How long a certificate stays in the registry after its end, for people who look back."""

@@ -185,7 +185,15 @@ def severity(record: Record) -> Severity:
             return Severity.MEDIUM
         case ("call", _, "ask") | ("outcome", _, "error" | "tool_error" | "lost") | ("drop", _, _):
             return Severity.LOW
-        case ("approval", "denied" | "expired" | "void", _) | ("policy" | "trust" | "host", _, _):
+        case "certificate", "refused" | "revoke" | "root-exported" | "root-removed", _:
+            return Severity.MEDIUM
+        case "certificate", "list" | "renew", _:
+            return Severity.INFORMATIONAL
+        case ("approval", "denied" | "expired" | "void", _) | (
+            "policy" | "trust" | "host" | "certificate",
+            _,
+            _,
+        ):
             return Severity.LOW
         case ("log", "gap" | "recovered", _) | ("unreadable", _, _):
             return Severity.HIGH

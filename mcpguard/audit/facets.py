@@ -18,7 +18,7 @@ from mcpguard.model import Json, JsonObject
 
 TYPES: Final = (
     "call", "outcome", "drop", "finding", "approval", "flow", "session", "policy", "trust", "host", "log",
-    "quarantine",
+    "quarantine", "certificate",
 )  # fmt: skip
 """Types of records that this version writes; a log may have others."""
 DECISIONS: Final = (
@@ -92,6 +92,8 @@ def _others(kind: str, body: JsonObject, host: str, target: Json) -> tuple[str, 
             return server or _text(name), host, target, None
         case "host":
             return server, _text(name), target, None
+        case "certificate":
+            return server, host, name, event if event == "refused" else None
         case _:
             return server, host, target, None
 

@@ -272,6 +272,10 @@ def _entity(kind: str) -> Callable[[Event, JsonObject], _Mapped]:
         "folder-trusted": (8, "Enable"), "folder-forgotten": (9, "Disable"),
         "enrolled": (6, "Enroll"), "forgotten": (7, "Unenroll"),
         "start": (2, "Read"), "still": (2, "Read"), "trust-restored": (3, "Update"),
+        "init": (1, "Create"), "adopt": (1, "Create"), "issue": (1, "Create"), "renew": (3, "Update"),
+        "intermediate": (3, "Update"), "list": (3, "Update"), "revoke": (9, "Disable"), "forget": (4, "Delete"),
+        "pin": (8, "Enable"), "unpin": (9, "Disable"), "follow": (8, "Enable"),
+        "root-exported": (2, "Read"), "root-removed": (4, "Delete"),
     }  # fmt: skip
 
     def made(event: Event, device: JsonObject) -> _Mapped:
@@ -298,6 +302,14 @@ def _entity(kind: str) -> Callable[[Event, JsonObject], _Mapped]:
         return 3004, activity, name, members
 
     return made
+
+
+def _certificate(event: Event, device: JsonObject) -> _Mapped:
+    """The certificate registry changes; or somebody has shown a certificate that does not count: Authentication."""
+    if event.word != "refused":
+        return _entity("certificate")(event, device)
+    logon = _logon(event, device, good=False)
+    return 3002, 1, "Logon", logon | {"auth_protocol": "TLS", "is_remote": True}
 
 
 def _manifest(event: Event, device: JsonObject) -> _Mapped:
@@ -394,6 +406,7 @@ _MAKERS: Final = {
     "policy": _entity("policy"),
     "trust": _entity("trust"),
     "host": _entity("host"),
+    "certificate": _certificate,
     "finding": _finding,
     "drop": _finding,
     "log": _log,

@@ -77,7 +77,7 @@ class Record(msgspec.Struct, frozen=True):
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
         type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host`,
-            `quarantine` or `log`; readers skip types they do not know.
+            `certificate`, `quarantine` or `log`; readers skip types they do not know.
         body: Every member outside the envelope, `type` included.
     """
 
@@ -376,6 +376,15 @@ def trust(event: str, **members: Json) -> bytes:
     `event`: `start`, `still`, `trust`, `revocations`, `trust-restored`, `manifest`, `manifest-removed`.
     """
     return _members(b'"type":"trust","event":%b' % encode(event), members, ())
+
+
+def certificate(event: str, **members: Json) -> bytes:
+    """The certificate registry is about to change, by whom, and what about it.
+
+    `event`: `init`, `adopt`, `intermediate`, `root-exported`, `root-removed`, `unlock`, `issue`, `renew`, `revoke`,
+    `list`, `trust`, `follow`, `forget`, `pin`, `unpin`; and of its use `refused`.
+    """
+    return _members(b'"type":"certificate","event":%b' % encode(event), members, ())
 
 
 def host(event: str, name: str, **members: Json) -> bytes:

@@ -39,6 +39,8 @@ VERBS: Final = {
     "audit": "search, count, report and verify the audit log",
     "key": "signing keys of yours",
     "trust": "whose signatures count",
+    "ca": "a small certificate authority of your own",
+    "cert": "which certificates are authorised, until when, where they are pinned",
     "sign": "sign a manifest",
     "verify": "check a signed manifest",
     "proxy": "listen on a Unix socket, one guarded server for each connection",

@@ -27,6 +27,7 @@ from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.approvals import Approvals
 from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.callers import Attested, Callers
+from mcpguard.daemon.certdesk import CertDesk
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
@@ -146,6 +147,7 @@ class Daemon:
         self._approvals = approvals = Approvals(
             book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
+        self._certificates = certificates = CertDesk(self._recorder)
         self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
         approvals.add(self._desktop)
@@ -185,6 +187,7 @@ class Daemon:
                 **folders.reading(),
                 **desk.reading(),
                 **approvals.reading(),
+                **certificates.reading(),
                 **vigilance.quarantine.reading(),
             },
             changing={
@@ -197,6 +200,7 @@ class Daemon:
                 **approvals.approving(),
                 **presence.changing(),
                 **keeping.erasing(),
+                **certificates.approving(),
                 **vigilance.quarantine.approving(),
             },
             askers=self._askers,
@@ -248,6 +252,7 @@ class Daemon:
             await self._launcher.close()
             admin.close()
             await self._vigilance.close()
+            self._certificates.close()
             await self._recorder.close()
             self._keeping.close()
             await self._exporter.close()
@@ -484,6 +489,7 @@ class Daemon:
         self._approvals.tick()
         self._vigilance.tick()
         self._exporter.tick(now)
+        self._certificates.tick()
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:

@@ -78,6 +78,11 @@ def keys_dir() -> Path:
     return state_dir() / "keys"
 
 
+def certificates_dir() -> Path:
+    """The certificate registry and the keys of our own authority."""
+    return state_dir() / "certificates"
+
+
 def servers_dir() -> Path:
     """The registered servers: their manifests and definitions."""
     return state_dir() / "servers"

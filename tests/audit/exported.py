@@ -55,6 +55,8 @@ def bodies(odd: str = HOSTILE) -> list[bytes]:
         b'"type":"finding","kind":"drift","severity":"critical","atlas":["AML.T0053"],"owasp":["MCP03"],"step":"look","server":"x"',
         record.detected("new-tool", odd, odd, {"severity": "low", "atlas": ["AML.T0053"], "owasp": ["MCP03"], "step": odd}),
         record.quarantine("imposed", ["deny server:files"], by=odd),
+        record.certificate("issue", name=odd, certificate="ab", names=[odd], by="uid 1 (pid 2)"),
+        record.certificate("refused", reason=odd, server="files"),
         b'"type":"something-new","odd":{"a":[1,null]}',
     ]  # fmt: skip
 
