@@ -185,7 +185,11 @@ def severity(record: Record) -> Severity:
             return Severity.MEDIUM
         case ("call", _, "ask") | ("outcome", _, "error" | "tool_error" | "lost") | ("drop", _, _):
             return Severity.LOW
-        case ("approval", "denied" | "expired" | "void", _) | ("policy" | "trust" | "host", _, _):
+        case ("approval", "denied" | "expired" | "void", _) | (
+            "policy" | "trust" | "host" | "credential",
+            _,
+            _,
+        ):
             return Severity.LOW
         case ("log", "gap" | "recovered", _) | ("unreadable", _, _):
             return Severity.HIGH

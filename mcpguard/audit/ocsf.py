@@ -271,6 +271,7 @@ def _entity(kind: str) -> Callable[[Event, JsonObject], _Mapped]:
         "applied": (3, "Update"), "updated": (3, "Update"), "trust": (3, "Update"), "revocations": (3, "Update"),
         "folder-trusted": (8, "Enable"), "folder-forgotten": (9, "Disable"),
         "enrolled": (6, "Enroll"), "forgotten": (7, "Unenroll"),
+        "created": (1, "Create"), "rotated": (3, "Update"), "revoked": (9, "Disable"),
         "start": (2, "Read"), "still": (2, "Read"), "trust-restored": (3, "Update"),
     }  # fmt: skip
 
@@ -394,6 +395,7 @@ _MAKERS: Final = {
     "policy": _entity("policy"),
     "trust": _entity("trust"),
     "host": _entity("host"),
+    "credential": _entity("credential"),
     "finding": _finding,
     "drop": _finding,
     "log": _log,

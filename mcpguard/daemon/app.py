@@ -24,6 +24,7 @@ from mcpguard.approvals.book import Book
 from mcpguard.audit import record, redact
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
+from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.approvals import Approvals
 from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.callers import Attested, Callers
@@ -56,6 +57,7 @@ from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
 from mcpguard.system.allocator import give_back, quiet_collector
+from mcpguard.system.apikeystore import ApiKeyStore
 from mcpguard.system.approver import Below
 from mcpguard.system.argumentkeys import ArgumentKeys
 from mcpguard.system.folderstore import FolderStore
@@ -146,6 +148,7 @@ class Daemon:
         self._approvals = approvals = Approvals(
             book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
+        self._apikeys = apikeys = ApiKeys(ApiKeyStore(paths.auth_dir()), self._recorder, time.time)
         self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
         approvals.add(self._desktop)
@@ -186,6 +189,7 @@ class Daemon:
                 **desk.reading(),
                 **approvals.reading(),
                 **vigilance.quarantine.reading(),
+                **apikeys.reading(),
             },
             changing={
                 "policy-apply": self._apply,
@@ -198,6 +202,7 @@ class Daemon:
                 **presence.changing(),
                 **keeping.erasing(),
                 **vigilance.quarantine.approving(),
+                **apikeys.approving(),
             },
             askers=self._askers,
             hosts=self._enrolled,
@@ -248,6 +253,7 @@ class Daemon:
             await self._launcher.close()
             admin.close()
             await self._vigilance.close()
+            self._apikeys.note()
             await self._recorder.close()
             self._keeping.close()
             await self._exporter.close()
@@ -484,6 +490,7 @@ class Daemon:
         self._approvals.tick()
         self._vigilance.tick()
         self._exporter.tick(now)
+        self._apikeys.tick()
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:
