@@ -19,6 +19,7 @@ import msgspec
 
 from mcpguard.cli import client
 from mcpguard.cli.terminal import confirm, errors_told, print_json, say, tell
+from mcpguard.credentials.apikey import is_key
 from mcpguard.errors import DaemonError, TrustError
 from mcpguard.identity.statement import format_time
 from mcpguard.model import JsonObject
@@ -41,6 +42,14 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return float(int(found[1]) * _UNITS[found[2]])
 
 
+def _called(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """A name or an id; a key itself is not repeated."""
+    if is_key(value):
+        raise click.BadParameter("this is a key itself; say its name or id", ctx, param)
+    return value
+
+
+_NAME = click.argument("name", metavar="NAME|ID", callback=_called)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _OUTPUT = click.option(
     "--output", metavar="FILE", help="Write the key to a new FILE for you alone (0600), and do not print it."
@@ -85,7 +94,7 @@ def create(name: str, output: str | None, as_json: bool, expires: float, **bound
 
 
 @apikey.command()
-@click.argument("name", metavar="NAME|ID")
+@_NAME
 @click.option(
     "--overlap", callback=_duration, default="1h", show_default=True, metavar="TIME",
     help="The old key counts for so long beside the new one; 0 for not at all.",
@@ -112,7 +121,7 @@ def rotate(name: str, overlap: float, expires: float | None, output: str | None,
 
 
 @apikey.command()
-@click.argument("name", metavar="NAME|ID")
+@_NAME
 @click.option("--reason", default="", help="Why, for the log.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
@@ -147,7 +156,7 @@ def list_keys(everything: bool, as_json: bool) -> None:
 
 
 @apikey.command()
-@click.argument("name", metavar="NAME|ID")
+@_NAME
 @_JSON
 def show(name: str, as_json: bool) -> None:
     """Show what is known of a key; never the key itself."""

@@ -34,6 +34,8 @@ from mcpguard.errors import PeerError
 PREFIX: Final = "mcpg_"
 SECRET_BYTES: Final = 32
 ID_BYTES: Final = 8
+DIGITS: Final = 16
+"""So many digits of a digest tell the secrets of one key apart, in records."""
 SECRETS: Final = 2
 """Secrets that one key has at a time: the newest, and the one before until the overlap is over."""
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -162,12 +164,18 @@ def recognised(key: ApiKey | None, text: str, now: float) -> Secret:
 
 
 def still(key: ApiKey | None, shown: str, now: float) -> None:
-    """A secret that was recognised before is one of the key's, and the key is not over; `shown` is its digest.
+    """A secret that was recognised before is one of the key's, and the key is not over.
+
+    `shown`: the first `DIGITS` of its digest.
 
     Raises:
         PeerError: It is not.
     """
-    found = next((each for each in key.secrets if each.digest == shown), None) if key is not None else None
+    found = (
+        next((each for each in key.secrets if each.digest[:DIGITS] == shown), None)
+        if key is not None
+        else None
+    )
     if key is None or found is None:
         raise PeerError("the API key was removed or replaced", hint=_ANOTHER)
     _require_current(found, now)

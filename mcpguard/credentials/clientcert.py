@@ -8,6 +8,7 @@ Not here: the chain, validity at the handshake (the TLS library), revocation (wh
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Final
 
@@ -32,6 +33,15 @@ def holder(certificate: bytes, now: float) -> Authenticated:
     Raises:
         PeerError: It is over, or names nobody.
     """
+    found, begins, ends = _read(certificate)
+    if now >= ends or now < begins:
+        raise PeerError("the client certificate is not valid now", hint="renew it: mcpguard ca renew")
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(certificate: bytes) -> tuple[Authenticated, float, float]:
+    """Whom it names, and from when to when, Unix seconds; remembered, since each request asks."""
     try:
         read = x509.load_der_x509_certificate(certificate)
         names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -45,11 +55,9 @@ def holder(certificate: bytes, now: float) -> Authenticated:
     kept = [name for name in found if 0 < len(name) <= NAME_CHARS and name.isprintable()]
     if not kept or len(found) > NAMES:
         raise PeerError(f"the client certificate names nobody, or more than {NAMES}")
-    expires = read.not_valid_after_utc.timestamp()
-    if now >= expires or now < read.not_valid_before_utc.timestamp():
-        raise PeerError("the client certificate is not valid now", hint="renew it: mcpguard ca renew")
     spiffe = [name for name in kept if name.startswith(_SPIFFE)]
     principals = frozenset([*(f"cert:{name}" for name in kept), *spiffe])
     shown = fingerprint(certificate)
+    begins, ends = read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
     evidence = {"sha256": shown, "names": kept, "serial": f"{read.serial_number:x}"}
-    return Authenticated(principals, evidence, expires, instance=f"cert:{shown}")
+    return Authenticated(principals, evidence, ends, instance=f"cert:{shown}"), begins, ends

@@ -103,7 +103,7 @@ class ApiKeys:
         return key, secret
 
     def still(self, ident: str, digest: str) -> None:
-        """A secret that was recognised before still counts; `digest` is what is kept of it.
+        """A secret that was recognised before still counts; `digest` the first digits of what is kept of it.
 
         Raises:
             PeerError: It does not.
@@ -225,9 +225,7 @@ class ApiKeys:
             (key for key in self._keys.values() if key.name == name and not key.revoked), None
         )
         if found is None:
-            what = "an API key itself was given instead of its name" if apikey.is_key(name) else (
-                f"there is no API key {name[:80]!a}"
-            )  # fmt: skip
+            what = "said was a key itself" if apikey.is_key(name) else f"there is no API key {name[:80]!a}"
             raise TrustError(what, hint=_LIST)
         return found
 

@@ -63,6 +63,7 @@ class KeySet:
         self._ttl = ttl
         self._stale = stale
         self._keys: tuple[jws.Key, ...] = ()
+        self._thumbprints: frozenset[str] = frozenset()
         self._good = -1.0
         self._tried = -1.0
         self._wanted = -PAUSE_SECONDS
@@ -77,7 +78,7 @@ class KeySet:
 
     def holds(self, thumbprint: str) -> bool:
         """Whether a key is in the set now."""
-        return any(key.thumbprint == thumbprint for key in self._keys)
+        return thumbprint in self._thumbprints
 
     async def find(self, kid: str, algorithm: str) -> tuple[jws.Key, ...]:
         """The keys that may have signed a token; without a `kid`, the only one that there is for the algorithm.
@@ -108,7 +109,7 @@ class KeySet:
         if self._loading is not None or not failed:
             await self._load()
         if self._good < 0 or self._clock() - self._good > self._ttl + self._stale:
-            self._keys = ()
+            self._keys, self._thumbprints = (), frozenset()
             raise PeerError(f"the keys of the issuer {self._issuer} are not known: {self._fault}")
 
     def _of(self, kid: str, algorithm: str) -> tuple[jws.Key, ...]:
@@ -128,6 +129,7 @@ class KeySet:
         self.fetches += 1
         try:
             self._keys = await self._fetched()
+            self._thumbprints = frozenset(key.thumbprint for key in self._keys)
             self._good, self._fault = self._tried, ""
         except (UpstreamError, PeerError) as error:
             self._fault = error.message
