@@ -203,7 +203,7 @@ class Tokens:
 
 def credential(authorization: str) -> tuple[str, str]:
     """The scheme in lower case and the credential of an `Authorization` field; one without a scheme is a bearer's."""
-    scheme, blank, rest = authorization.strip().partition(" ")
+    scheme, blank, rest = authorization.lstrip().partition(" ")
     return (scheme.lower(), rest.strip()) if blank else ("bearer", scheme)
 
 

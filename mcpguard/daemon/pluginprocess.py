@@ -113,7 +113,7 @@ class PluginProcess:
             self.starts += 1
             self._answers = 0
             self._writer = writer
-            spawn_task(self._read(reader, self._child), name=f"the authenticator {self._settings.name}")
+            _ = spawn_task(self._read(reader, self._child), name=f"the authenticator {self._settings.name}")
             return writer
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:

@@ -280,6 +280,8 @@ class _Document(Reader):
         for key, wanted in (("issuer", "an https:// address"), ("audience", "a text, or a list of them")):
             if key not in table:
                 raise self.missing(path, key, wanted)
+        none: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        revoked: tuple[str, ...] = self.optional(table, path, "revoked", self._texts, ())
         return Rules(
             name=name,
             issuer=self._https(table["issuer"], (*path, "issuer")),
@@ -290,8 +292,8 @@ class _Document(Reader):
             scopes=self.optional(table, path, "scopes", self._texts, ()),
             clients=self.optional(table, path, "clients", self._texts, ()),
             claims=self.optional(table, path, "claims", self._claims, ()),
-            roles=self.optional(table, path, "roles", self._roles, ()),
-            revoked=frozenset(self.optional(table, path, "revoked", self._texts, ())),
+            roles=self.optional(table, path, "roles", self._roles, none),
+            revoked=frozenset(revoked),
             servers=self.optional(table, path, "servers", self._patterns, ()),
             tools=self.optional(table, path, "tools", self._patterns, ()),
             dpop=self.optional(table, path, "dpop", self._dpop, "allowed"),
