@@ -104,14 +104,14 @@ def split(token: str, *, embedded: bool = False) -> Compact:
     parts = token.split(".")
     if len(parts) != 3 or not all(_SEGMENT.fullmatch(part) for part in parts) or not all(parts[:2]):
         raise PeerError("what was shown is not a signed token of three parts")
-    header = _object(parts[0], "header")
+    header = _object(parts[0], "header of the token is")
     for name in _FOREIGN:
         if name in header and not (embedded and name == "jwk"):
             raise PeerError(f"the token brings {_NAMES[name]} ({name}), which is never used")
     kid = header.get("kid")
     if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= KID_CHARS and kid.isprintable()):
         raise PeerError(f"the token names no key: expected a kid of 1 to {KID_CHARS} visible characters")
-    payload = _object(parts[1], "claims")
+    payload = _object(parts[1], "claims of the token are")
     return Compact(header, payload, f"{parts[0]}.{parts[1]}".encode(), decoded(parts[2]))
 
 
@@ -234,9 +234,9 @@ def _object(segment: str, what: str) -> JsonObject:
     try:
         value = json.loads(decoded(segment), object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise PeerError(f"the {what} of the token is not a JSON object with each name once") from error
+        raise PeerError(f"the {what} not a JSON object with each name once") from error
     if not isinstance(value, dict):
-        raise PeerError(f"the {what} of the token is not a JSON object with each name once")
+        raise PeerError(f"the {what} not a JSON object with each name once")
     return value
 
 

@@ -3,7 +3,7 @@
 Rule 1. An answer counts for `cache` seconds and never longer than the token. That a token is not active is
 remembered, too, for less, so that one bad token cannot make us ask again and again.
 Rule 2. Strangers cannot make us ask without end: of tokens that are not known, so many a minute are asked about.
-Rule 3. Tokens are kept in memory alone, for `ask_again`, and only of those that are good.
+Rule 3. Tokens are kept in memory alone, for `ask_again`, and only those that are good; bad ones do not displace them.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Introspector:
         self._clock = clock
         self._ticks = ticks
         self._known: Table[bytes, _Known] = Table(_nothing, TOKENS)
+        self._bad: Table[bytes, _Known] = Table(_nothing, TOKENS)
         self._minute = 0.0
         self._count = 0
 
@@ -73,10 +74,12 @@ class Introspector:
         if not 0 < len(token) <= TOKEN_CHARS or not token.isascii() or not token.isprintable():
             raise PeerError(f"what was shown is no token of 1 to {TOKEN_CHARS} visible characters")
         name = hashlib.blake2b(token.encode(), digest_size=16).digest()
-        known = self._known.get(name)
+        known = self._known.get(name) or self._bad.get(name)
         if known is None or self._ticks() >= known.until:
             known = await self._ask(token)
-            self._known.put(name, known)
+            (self._known if known.judged is not None else self._bad).put(name, known)
+            if known.judged is None:
+                self._known.drop(name)
         if known.judged is None:
             raise PeerError(known.fault, hint=tokens.AGAIN)
         if known.judged.until and self._clock() >= known.judged.until:

@@ -72,7 +72,9 @@ class Chain:
         return reply
 
     async def bearer(self, token: str, *kinds: str, scheme: str = "Bearer", **more: Any) -> Authenticated:
-        presented = Presented(authorization=f"{scheme} {token}", url=AUDIENCE, **{"network": "192.0.2.7", **more})
+        presented = Presented(
+            authorization=f"{scheme} {token}", url=AUDIENCE, **{"network": "192.0.2.7", **more}
+        )
         return await self.chain.authenticate(presented, kinds or ("jwt",))
 
     async def close(self) -> None:

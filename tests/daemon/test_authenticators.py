@@ -62,7 +62,10 @@ def test_the_names_of_a_certificate(tmp_path: Path) -> None:
         assert found.expires == START + 900
         await chain.chain.recheck(found)
         chain.clock.now += 901
-        for again in (chain.chain.recheck(found), chain.chain.authenticate(Presented(certificate=shown), ("cert",))):
+        for again in (
+            chain.chain.recheck(found),
+            chain.chain.authenticate(Presented(certificate=shown), ("cert",)),
+        ):
             with pytest.raises(PeerError, match="not valid now|has expired"):
                 await again
         with pytest.raises(PeerError, match="no client certificate was shown"):
@@ -150,7 +153,9 @@ def test_what_lies_within_a_pattern_matches_nothing_else(inner: str, outer: str,
 
 
 @given(st.lists(PATTERN, max_size=3), st.lists(PATTERN, max_size=3), st.text("ab", max_size=6))
-def test_together_they_never_reach_what_one_of_them_does_not(ours: list[str], theirs: list[str], name: str) -> None:
+def test_together_they_never_reach_what_one_of_them_does_not(
+    ours: list[str], theirs: list[str], name: str
+) -> None:
     def reaches(patterns: tuple[str, ...]) -> bool:
         return not patterns or any(compile_pattern(one).matches(name) for one in patterns)
 
@@ -215,7 +220,9 @@ def test_a_key_that_is_revoked_ends_what_is_connected_at_once(tmp_path: Path) ->
     assert '"reason":"lost"' in log
 
 
-def test_rotation_with_100_connections_fails_no_call_and_the_old_one_ends_after_the_overlap(tmp_path: Path) -> None:
+def test_rotation_with_100_connections_fails_no_call_and_the_old_one_ends_after_the_overlap(
+    tmp_path: Path,
+) -> None:
     async def story(chain: Chain) -> None:
         old = chain.key("ci")
         found = [await chain.bearer(old, "apikey") for _ in range(100)]
@@ -246,7 +253,9 @@ def test_a_wrong_key_costs_what_an_unknown_one_costs_and_good_ones_do_not_wait(t
         from mcpguard.credentials import apikey
 
         known = [apikey.write(ident, bytes([number % 256, number // 256] * 16)) for number in range(1000)]
-        strange = [apikey.write("a" * 12, bytes([number % 256, number // 256] * 16)) for number in range(1000)]
+        strange = [
+            apikey.write("a" * 12, bytes([number % 256, number // 256] * 16)) for number in range(1000)
+        ]
 
         async def cost(key: str) -> float:
             began = time.perf_counter()

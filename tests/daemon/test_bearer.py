@@ -30,7 +30,10 @@ def test_a_token_of_the_provider_names_its_subject_groups_and_roles(tmp_path: Pa
         assert found.evidence["jwt"]["kid"] == "first"
         assert issuer.asked == {"metadata": 1, "keys": 1}
 
-    run(lambda: told(tmp_path, story, 'roles = { operator = ["groups=ops"], admin = ["groups=admins"] }'), loop)
+    run(
+        lambda: told(tmp_path, story, 'roles = { operator = ["groups=ops"], admin = ["groups=admins"] }'),
+        loop,
+    )
 
 
 @pytest.mark.parametrize("alg", sorted(MAKERS))
@@ -40,7 +43,10 @@ def test_every_kind_of_key_verifies(tmp_path: Path, alg: str) -> None:
         token = issuer.token()
         assert (await chain.bearer(token)).instance.endswith("#agent-7")
         head, body, signature = token.split(".")
-        flipped = bytes([base64.urlsafe_b64decode(signature + "==")[0] ^ 1]) + base64.urlsafe_b64decode(signature + "==")[1:]
+        flipped = (
+            bytes([base64.urlsafe_b64decode(signature + "==")[0] ^ 1])
+            + base64.urlsafe_b64decode(signature + "==")[1:]
+        )
         with pytest.raises(PeerError, match="signature"):
             await chain.bearer(f"{head}.{body}.{b64(flipped)}")
 
@@ -187,7 +193,9 @@ def test_a_key_that_is_withdrawn_ends_tokens_that_were_verified(tmp_path: Path) 
     run(lambda: told(tmp_path, story))
 
 
-def test_while_the_issuer_is_away_the_last_keys_count_for_a_time_and_then_nothing_does(tmp_path: Path) -> None:
+def test_while_the_issuer_is_away_the_last_keys_count_for_a_time_and_then_nothing_does(
+    tmp_path: Path,
+) -> None:
     async def story(chain: Chain, issuer: Issuer) -> None:
         await chain.bearer(issuer.token())
         issuer.away = True
@@ -246,7 +254,9 @@ def test_75_a_token_that_counts_once_does_not_count_twice(tmp_path: Path) -> Non
         with pytest.raises(PeerError, match="no jti"):
             await chain.bearer(issuer.token(jti=None))
         with pytest.raises(PeerError, match="signature"):
-            await chain.bearer(forged(issuer.token(), {"alg": "ES256", "kid": "first"}, issuer.claims(jti="two")))
+            await chain.bearer(
+                forged(issuer.token(), {"alg": "ES256", "kid": "first"}, issuer.claims(jti="two"))
+            )
         await chain.bearer(issuer.token(jti="two"))
 
     run(lambda: told(tmp_path, story, "single_use = true"))
@@ -366,7 +376,9 @@ def test_a_proof_needs_a_nonce_where_that_is_said_and_asking_for_it_is_no_failur
         proof = holder.proof(token, chain.clock.now, nonce=wanted.value.nonce)
         await chain.bearer(token, scheme="DPoP", dpop=proof)
         chain.clock.now += 290  # within twice the time
-        await chain.bearer(token, scheme="DPoP", dpop=holder.proof(token, chain.clock.now, nonce=wanted.value.nonce))
+        await chain.bearer(
+            token, scheme="DPoP", dpop=holder.proof(token, chain.clock.now, nonce=wanted.value.nonce)
+        )
         old = nonces(b"n" * 32, chain.clock.now - 601)[0]
         with pytest.raises(NonceWanted):
             await chain.bearer(token, scheme="DPoP", dpop=holder.proof(token, chain.clock.now, nonce=old))

@@ -148,7 +148,9 @@ class Way:
                 data = await reply.content.read(most + 1)
                 if len(data) > most:
                     raise UpstreamError("the answer is too long", code=125)
-                return Answer(reply.status, {name.lower(): value for name, value in reply.headers.items()}, data)
+                return Answer(
+                    reply.status, {name.lower(): value for name, value in reply.headers.items()}, data
+                )
         except aiohttp.ClientError as error:
             raise UpstreamError(f"no answer: {type(error).__name__}", code=125) from error
 
@@ -168,15 +170,28 @@ class Holder:
         import hashlib
 
         ath = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
-        public = {name: value for name, value in self.key.as_dict(private=False).items() if name not in ("kid", "use")}
+        public = {
+            name: value
+            for name, value in self.key.as_dict(private=False).items()
+            if name not in ("kid", "use")
+        }
         head = {"typ": "dpop+jwt", "alg": self.alg, "jwk": public, **(header or {})}
-        claims = {"jti": secrets.token_hex(8), "htm": "POST", "htu": AUDIENCE, "iat": int(now), "ath": ath, **changed}
+        claims = {
+            "jti": secrets.token_hex(8),
+            "htm": "POST",
+            "htu": AUDIENCE,
+            "iat": int(now),
+            "ath": ath,
+            **changed,
+        }
         head = {name: value for name, value in head.items() if value is not None}
         claims = {name: value for name, value in claims.items() if value is not None}
         return str(jose.encode(head, claims, self.key, algorithms=[self.alg]))
 
 
-def forged(token: str, header: dict[str, Any], payload: dict[str, Any] | None = None, signature: bytes = b"") -> str:
+def forged(
+    token: str, header: dict[str, Any], payload: dict[str, Any] | None = None, signature: bytes = b""
+) -> str:
     """A token with another header or payload, and any signature."""
     parts = token.split(".")
     head = b64(json.dumps(header).encode())
