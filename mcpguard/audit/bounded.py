@@ -59,6 +59,10 @@ class Table(Generic[Key, Value]):
         """The entry of a key, which is not used by this."""
         return self._held.get(key)
 
+    def drop(self, key: Key) -> None:
+        """Forget an entry, if there is one."""
+        self._held.pop(key, None)
+
     def values(self) -> list[Value]:
         """All values, likewise."""
         return list(self._held.values())

@@ -190,7 +190,7 @@ def severity(record: Record) -> Severity:
         case "certificate", "list" | "renew", _:
             return Severity.INFORMATIONAL
         case ("approval", "denied" | "expired" | "void", _) | (
-            "policy" | "trust" | "host" | "certificate",
+            "policy" | "trust" | "host" | "certificate" | "credential",
             _,
             _,
         ):

@@ -56,6 +56,7 @@ _ISSUED: Final = {
     b"npm_": ("npm", rb"npm_[A-Za-z0-9]{30,}"),
     b"pypi-AgE": ("pypi", rb"pypi-[A-Za-z0-9_\-]{16,}"),
     b"hf_": ("huggingface", rb"hf_[A-Za-z0-9]{30,}"),
+    b"mcpg_": ("mcpguard", rb"mcpg_[a-z0-9]{4,16}_[A-Za-z0-9]{20,}"),
     b"AGE-SECRET-KEY-1": ("age", rb"AGE-SECRET-KEY-1[A-Z0-9]{20,}"),
     b"eyJ": ("jwt", rb"eyJ[A-Za-z0-9_\-]{8,}(?:\.|%2[eE])[A-Za-z0-9_\-]{8,}(?:(?:\.|%2[eE])[A-Za-z0-9_\-]*)*"),
     b"-----BEGIN ": (

@@ -77,7 +77,7 @@ class Record(msgspec.Struct, frozen=True):
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
         type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host`,
-            `certificate`, `quarantine` or `log`; readers skip types they do not know.
+            `certificate`, `credential`, `quarantine` or `log`; readers skip types they do not know.
         body: Every member outside the envelope, `type` included.
     """
 
@@ -390,6 +390,13 @@ def certificate(event: str, **members: Json) -> bytes:
 def host(event: str, name: str, **members: Json) -> bytes:
     """The list of enrolled hosts has changed: `enrolled`, `forgotten`, or `updated` as policy let it pass."""
     return _members(b'"type":"host","event":%b,"name":%b' % (encode(event), encode(name)), members, ("name",))
+
+
+def credential(event: str, name: str, **members: Json) -> bytes:
+    """A credential that peers show has changed: `created`, `rotated`, `revoked`; `name` is its id, never itself."""
+    return _members(
+        b'"type":"credential","event":%b,"name":%b' % (encode(event), encode(name)), members, ("name",)
+    )
 
 
 def log(event: str, **members: Json) -> bytes:

@@ -36,6 +36,7 @@ VERBS: Final = {
     "findings": "what looked unusual, and what to do about it",
     "quarantine": "keep a server or a host away until you let it back",
     "presence": "how you show that you are there",
+    "apikey": "keys for programs that come over a listener",
     "audit": "search, count, report and verify the audit log",
     "key": "signing keys of yours",
     "trust": "whose signatures count",

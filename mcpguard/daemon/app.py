@@ -24,6 +24,7 @@ from mcpguard.approvals.book import Book
 from mcpguard.audit import record, redact
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
+from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.approvals import Approvals
 from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.callers import Attested, Callers
@@ -57,6 +58,7 @@ from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
 from mcpguard.system.allocator import give_back, quiet_collector
+from mcpguard.system.apikeystore import ApiKeyStore
 from mcpguard.system.approver import Below
 from mcpguard.system.argumentkeys import ArgumentKeys
 from mcpguard.system.folderstore import FolderStore
@@ -148,6 +150,7 @@ class Daemon:
             book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
         self._certificates = certificates = CertDesk(self._recorder)
+        self._apikeys = apikeys = ApiKeys(ApiKeyStore(paths.auth_dir()), self._recorder, time.time)
         self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
         approvals.add(self._desktop)
@@ -189,6 +192,7 @@ class Daemon:
                 **approvals.reading(),
                 **certificates.reading(),
                 **vigilance.quarantine.reading(),
+                **apikeys.reading(),
             },
             changing={
                 "policy-apply": self._apply,
@@ -202,6 +206,7 @@ class Daemon:
                 **keeping.erasing(),
                 **certificates.approving(),
                 **vigilance.quarantine.approving(),
+                **apikeys.approving(),
             },
             askers=self._askers,
             hosts=self._enrolled,
@@ -253,6 +258,7 @@ class Daemon:
             admin.close()
             await self._vigilance.close()
             self._certificates.close()
+            self._apikeys.note()
             await self._recorder.close()
             self._keeping.close()
             await self._exporter.close()
@@ -490,6 +496,7 @@ class Daemon:
         self._vigilance.tick()
         self._exporter.tick(now)
         self._certificates.tick()
+        self._apikeys.tick()
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:

@@ -15,6 +15,7 @@ from mcpguard.audit import record
 from mcpguard.audit.bursts import CALLER
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.errors import GoneError, GuardError, PeerError, ProtocolError
+from mcpguard.model import Json, JsonObject
 from mcpguard.system.peercred import Peer
 
 MOST: Final = 10
@@ -43,6 +44,10 @@ class Refused:
         """A caller was refused; whoever hung up by itself, or is of another version, is not."""
         if isinstance(error, GoneError) or not isinstance(error, PeerError | ProtocolError):
             return
+        self.write(error, {"uid": peer.facts.uid, "shim": peer.facts.pid} if peer is not None else {})
+
+    def write(self, error: GuardError, host: JsonObject, **members: Json) -> None:
+        """Likewise for who is known by `host`: a user, or the address of another machine."""
         now = time.monotonic()
         if now - self._second >= 1.0:
             self._second, self._count = now, 0
@@ -50,10 +55,9 @@ class Refused:
         if self._count > MOST:
             self._more += 1
             return
-        host = {"uid": peer.facts.uid, "shim": peer.facts.pid} if peer is not None else {}
         more = {"more": self._more} if self._more else {}
         self._more = 0
         start = record.prefix("", host, "")
         self._recorder.later(
-            [record.session(start, "refused", stage=CALLER, reason=error.sentence(), **more)]
+            [record.session(start, "refused", stage=CALLER, reason=error.sentence(), **members, **more)]
         )

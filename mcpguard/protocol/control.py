@@ -18,17 +18,19 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
             `approve`, `deny`, `presence`,
             `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`,
-            `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`, and those of
-            `daemon.certdesk`.
+            `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`, `apikeys`,
+            `apikey-create`, `apikey-rotate`, `apikey-revoke`, and those of `daemon.certdesk`.
         v: Version of this wire.
         source: Where the text comes from, for people.
-        text: The policy, the enrolment or the signed envelope that is put; or what is to be erased.
+        text: The policy, the enrolment or the signed envelope that is put; what is to be erased, or what
+            is asked for an API key (`daemon.apikeys.Wanted`), as JSON text.
         name: The host or server that is meant; of `quarantine-put`, as `server:NAME` or `host:NAME`.
         definitions: For `server-put`, the definitions whose digests the manifest pins, as JSON text.
         ident: The ticket that is meant.
         reason: Why it is denied, or put into quarantine.
         scope: How far an approval goes: `once`, `for`, `session`.
-        seconds: For `for`, how long; for `pending` and `recent`, how long to wait for something new, at most 5.
+        seconds: For `for`, how long; for `apikey-rotate`, how long the old one counts beside the new one; for
+            `pending` and `recent`, how long to wait for something new, at most 5.
         since: What the caller has seen: it waits until there is something newer; -1 not to wait.
         proof: What shows presence (`daemon.presence.Proof`), as JSON text.
     """

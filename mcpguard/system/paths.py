@@ -113,6 +113,11 @@ def export_dir() -> Path:
     return state_dir() / "export"
 
 
+def auth_dir() -> Path:
+    """How peers beyond stdio are recognised: `auth.toml`, and the digests of API keys."""
+    return state_dir() / "auth"
+
+
 def presence_dir() -> Path:
     """The ways in which people show presence."""
     return state_dir() / "presence"

@@ -1,0 +1,317 @@
+"""The chain that every peer beyond stdio passes: each kind that its listener names must succeed, then plug-ins.
+
+Rule 1. All that is required must be there; what is found is combined so that each part can only narrow: principals of
+all, scopes that all allow, the earliest expiry.
+Rule 2. A refusal is one sentence without a secret in it. It is recorded as a failed authentication; of a flood, a few
+are, and the number of the others.
+Rule 3. What was found is looked at again (`recheck`) as long as it is used: keys are revoked, certificates and tokens
+end, issuers withdraw keys, plug-ins change their mind.
+
+Not here: throttling of addresses that fail (the listener; `failures` counts), policy.
+
+Decided:
+    *Scopes are intersected by patterns that lie within each other*, so that `a*` with `*b` is nothing; rejected:
+    keeping both lists for every call, which every user of the result would have to know about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+import msgspec
+
+from mcpguard.audit.bounded import Table
+from mcpguard.credentials import jws
+from mcpguard.credentials.apikey import DIGITS
+from mcpguard.credentials.dpop import NonceWanted
+from mcpguard.credentials.presented import Authenticated, Presented
+from mcpguard.credentials.replay import ReplayCache
+from mcpguard.daemon import plugins
+from mcpguard.daemon.apikeys import ApiKeys
+from mcpguard.daemon.bearer import Tokens, credential
+from mcpguard.daemon.outgoing import Fetch
+from mcpguard.daemon.refused import Refused
+from mcpguard.errors import ConfigError, PeerError
+from mcpguard.model import JsonObject
+from mcpguard.policy.match import compile_pattern
+from mcpguard.system.authfile import Auth, AuthFile
+
+_log: Final = logging.getLogger("mcpguard")
+CERT: Final = "cert"
+JWT: Final = "jwt"
+APIKEY: Final = "apikey"
+SOCKET: Final = "socket"
+CERTIFICATES: Final = 4096
+"""Client certificates that are remembered to be looked at again."""
+KINDS: Final = (CERT, JWT, APIKEY, SOCKET)
+"""What a listener may require, the strongest first; also `plugin:NAME`, beside one of these."""
+PLUGIN: Final = "plugin:"
+
+Certificates: TypeAlias = Callable[[bytes, float], Authenticated]
+"""Whom a certificate in DER names now, or a PeerError: it is revoked, not registered, over."""
+
+
+class Authenticators:
+    """The chain of one daemon.
+
+    Args:
+        file: `auth.toml`.
+        keys: The API keys.
+        refused: Where refusals are written down.
+        fetch: The way to issuers.
+        nonce_key: Random; of DPoP nonces.
+        certificates: Names the holders of certificates.
+        clock: Unix seconds.
+        ticks: Seconds that only go up.
+
+    Attributes:
+        failures: How many were refused, by the kind that failed.
+        fault: Why nobody is let in; empty if they are.
+    """
+
+    def __init__(
+        self,
+        file: AuthFile,
+        keys: ApiKeys,
+        refused: Refused,
+        fetch: Fetch,
+        nonce_key: bytes,
+        *,
+        certificates: Certificates | None = None,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._file = file
+        self._keys = keys
+        self._refused = refused
+        self._fetch = fetch
+        self._nonce_key = nonce_key
+        self._certificates = certificates or _by_name
+        self._clock = clock
+        self._ticks = ticks
+        self._proofs, self._spent = ReplayCache("DPoP proof"), ReplayCache("token")
+        self._stamp: tuple[int, int, int] = (-1, 0, 0)
+        self._shown: Table[str, bytes] = Table(bytes, CERTIFICATES)
+        self._leaving: list[plugins.Authenticator] = []
+        self.failures: Counter[str] = Counter()
+        self.fault = ""
+        self._tokens = self._judge(Auth())
+        self._plugins: dict[str, plugins.Authenticator] = {}
+        self._ways: dict[str, Callable[[Presented], Awaitable[Authenticated]]] = {
+            CERT: self._cert, JWT: self._jwt, APIKEY: self._apikey, SOCKET: self._socket,
+        }  # fmt: skip
+        self.reload()
+
+    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+        """Who a peer is; `required` are the kinds that must all succeed.
+
+        Raises:
+            NonceWanted: A DPoP proof must hold a nonce (`credentials.dpop`); not a failure.
+            PeerError: It is not known who it is; recorded.
+        """
+        try:
+            return await self._found(presented, required)
+        except PeerError as error:
+            self._note(error, presented, required)
+            raise
+
+    async def recheck(self, found: Authenticated) -> None:
+        """What was found counts still.
+
+        Raises:
+            PeerError: It does not, and why. Not recorded here: whoever ends the connection says so.
+        """
+        if found.expires and self._clock() >= found.expires:
+            raise PeerError("what was shown has expired", hint="connect again with a fresh one")
+        if key := found.evidence.get(APIKEY):
+            self._keys.still(str(key["id"]), str(key["digest"]))
+        if token := found.evidence.get(JWT):
+            self._require_settings()
+            await self._tokens.recheck(token)
+        if certificate := found.evidence.get(CERT):
+            self._recheck_certificate(str(certificate["sha256"]))
+        for name in found.evidence.get("plugins", ()):
+            await self._plugin(name).recheck(found)
+
+    # --- configuration -------------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read `auth.toml` again if it has changed. While it is not valid nobody is let in: it may name plug-ins."""
+        stamp = self._file.stamp()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        self._leaving += self._plugins.values()
+        try:
+            auth = self._file.load()
+            self._plugins = {each.name: plugins.load(each) for each in auth.plugins}
+            self._tokens, self.fault = self._judge(auth), ""
+        except ConfigError as error:
+            self._tokens, self._plugins, self.fault = self._judge(Auth()), {}, error.sentence()
+            _log.error("no peer beyond stdio is let in: %s", self.fault)
+
+    async def tick(self) -> None:
+        """A second has gone by."""
+        self.reload()
+        self._keys.tick()
+        leaving, self._leaving = self._leaving, []
+        for each in leaving:
+            await each.close()
+
+    async def close(self) -> None:
+        """Ask plug-ins no more."""
+        for each in (*self._leaving, *self._plugins.values()):
+            await each.close()
+        self._keys.note()
+
+    def _judge(self, auth: Auth) -> Tokens:
+        return Tokens(auth, self._fetch, self._clock, self._ticks, self._nonce_key, self._proofs, self._spent)
+
+    def _require_settings(self) -> None:
+        if self.fault:
+            raise PeerError(
+                "how peers are recognised is not known here", hint="auth.toml is not valid; the log says why"
+            )
+
+    # --- the kinds -----------------------------------------------------------------------------------------
+
+    async def _found(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+        kinds = [kind for kind in KINDS if kind in required]
+        named = [kind.removeprefix(PLUGIN) for kind in required if kind.startswith(PLUGIN)]
+        if not kinds or len(kinds) + len(named) != len(set(required)):
+            raise PeerError(
+                "the listener does not say how peers are recognised", hint=f"of {', '.join(KINDS)}"
+            )
+        parts = {kind: await self._ways[kind](presented) for kind in kinds}
+        whole = _combined(list(parts.values()))
+        evidence: JsonObject = {"auth": kinds, **{kind: part.evidence for kind, part in parts.items()}}
+        whole = msgspec.structs.replace(whole, evidence=evidence)
+        if self._plugins or named or self.fault:
+            whole = await self._plugged(whole, presented, named)
+        return whole
+
+    async def _plugged(self, whole: Authenticated, presented: Presented, named: list[str]) -> Authenticated:
+        self._require_settings()  # a plug-in that must be asked may stand in a file that cannot be read
+        asked = [name for name, each in self._plugins.items() if each.settings.always or name in named]
+        asked += [name for name in named if name not in asked]
+        for name in asked:
+            added = await self._plugin(name).add(whole, presented)
+            if added.expires and self._clock() >= added.expires:
+                raise PeerError(f"the authenticator {name} refuses: it says that this has expired")
+            together = _combined([whole, added])
+            whole = msgspec.structs.replace(together, evidence=whole.evidence, instance=whole.instance)
+        if asked:
+            whole = msgspec.structs.replace(whole, evidence={**whole.evidence, "plugins": asked})
+        return whole
+
+    def _plugin(self, name: str) -> plugins.Authenticator:
+        found = self._plugins.get(name)
+        if found is None:
+            raise PeerError(f"there is no authenticator {name!a} here", hint="[plugin.NAME] in auth.toml")
+        return found
+
+    async def _socket(self, presented: Presented) -> Authenticated:
+        if presented.uid is None:
+            raise PeerError("the peer is not on a Unix socket, and its user is not known")
+        name = f"uid:{presented.uid}"
+        return Authenticated(frozenset([name]), {"uid": presented.uid}, instance=name)
+
+    async def _cert(self, presented: Presented) -> Authenticated:
+        if not presented.certificate:
+            raise PeerError("no client certificate was shown")
+        found = self._certificates(presented.certificate, self._clock())
+        shown = _digest(presented.certificate).hex()
+        self._shown.put(shown, presented.certificate)
+        return msgspec.structs.replace(found, evidence={**found.evidence, "sha256": shown})
+
+    def _recheck_certificate(self, shown: str) -> None:
+        certificate = self._shown.get(shown)
+        if certificate is None:
+            raise PeerError("the client certificate is not known any more", hint="connect again")
+        self._certificates(certificate, self._clock())
+
+    async def _apikey(self, presented: Presented) -> Authenticated:
+        scheme, shown = credential(presented.authorization)
+        if scheme != "bearer" or not shown:
+            raise PeerError("no API key was shown", hint="Authorization: Bearer mcpg_...")
+        certificate = _digest(presented.certificate).hex() if presented.certificate else ""
+        key, secret = self._keys.recognise(shown, presented.uid, certificate, presented.network)
+        expires = min((each for each in (key.expires, secret.until) if each), default=0.0)
+        evidence = {"id": key.id, "name": key.name, "digest": secret.digest[:DIGITS]}
+        return Authenticated(
+            frozenset([key.principal]), evidence, expires, key.servers, key.tools, key.principal
+        )
+
+    async def _jwt(self, presented: Presented) -> Authenticated:
+        self._require_settings()
+        certificate = jws.encoded(_digest(presented.certificate)) if presented.certificate else ""
+        return await self._tokens.judge(presented, certificate)
+
+    # --- what is written down ------------------------------------------------------------------------------
+
+    def _note(self, error: PeerError, presented: Presented, required: tuple[str, ...]) -> None:
+        """A refusal; that a proof needs a nonce is a part of how proofs are made."""
+        if isinstance(error, NonceWanted):
+            return
+        way = "+".join(required)
+        self.failures[way] += 1
+        peer: JsonObject = (
+            {"uid": presented.uid} if presented.uid is not None else {"remote": presented.network}
+        )
+        self._refused.write(error, peer, way=way)
+
+
+def _combined(parts: list[Authenticated]) -> Authenticated:
+    """What several kinds of evidence give together; the first is the strongest.
+
+    Raises:
+        PeerError: Their scopes have nothing in common.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first, *others = parts
+    whole = first
+    for other in others:
+        whole = Authenticated(
+            whole.principals | other.principals,
+            {},
+            min((each for each in (whole.expires, other.expires) if each), default=0.0),
+            _common(whole.servers, other.servers, "servers"),
+            _common(whole.tools, other.tools, "tools"),
+            first.instance,
+        )
+    return whole
+
+
+def _common(ours: tuple[str, ...], theirs: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The patterns of either that lie within one of the other; empty, which means all, only if both are."""
+    if not ours or not theirs:
+        return ours or theirs
+    both = [*(one for one in ours if _within(one, theirs)), *(one for one in theirs if _within(one, ours))]
+    if not both:
+        raise PeerError(f"what was shown together reaches no {what}: their scopes have none in common")
+    return tuple(dict.fromkeys(both))
+
+
+def _within(pattern: str, wider: tuple[str, ...]) -> bool:
+    """Whether all that a pattern matches, one of the others does, as far as is easily seen."""
+    return any(
+        other == pattern
+        or (not ("?" in other and "*" in pattern) and compile_pattern(other).matches(pattern))
+        for other in wider
+    )
+
+
+def _digest(certificate: bytes) -> bytes:
+    return hashlib.sha256(certificate).digest()
+
+
+def _by_name(certificate: bytes, now: float) -> Authenticated:
+    from mcpguard.credentials.clientcert import holder  # noqa: PLC0415 (x509 costs 65 ms)
+
+    return holder(certificate, now)
