@@ -26,7 +26,7 @@ from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.approvals import Approvals
 from mcpguard.daemon.audience import Audience
-from mcpguard.daemon.callers import Attested, Callers
+from mcpguard.daemon.callers import Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.enrolments import Enrolments
@@ -40,6 +40,7 @@ from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
 from mcpguard.daemon.metrics import Meter
 from mcpguard.daemon.notify import Desktop
+from mcpguard.daemon.party import Party
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
 from mcpguard.daemon.presence import Presence, presence_file
@@ -337,12 +338,12 @@ class Daemon:
     def _check_room(self, uid: int) -> None:
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         room = (most - limits.RESERVED_DESCRIPTORS) // limits.SESSION_DESCRIPTORS
-        others = [session.host.facts.shim.uid for session in self._sessions.values()]
+        others = [session.host.uid for session in self._sessions.values()]
         self._audience.require_share(uid, others, room)
 
     def _enrolled(self) -> dict[int, Below]:
         """Processes below which nobody may change anything: enrolled hosts that are connected and alive."""
-        hosts = [session.host for session in self._sessions.values() if session.host.recognition.name]
+        hosts = [session.host for session in self._sessions.values() if session.host.name]
         return self._vigilance.former() | self._below(hosts, "a program that an enrolled host has started")
 
     def _askers(self) -> dict[int, Below]:
@@ -350,7 +351,7 @@ class Daemon:
         hosts = [session.host for session in self._sessions.values()]
         return self._vigilance.former() | self._below(hosts, "a program that a connected host has started")
 
-    def _below(self, hosts: list[Attested], words: str) -> dict[int, Below]:
+    def _below(self, hosts: list[Party], words: str) -> dict[int, Below]:
         return {
             host.pid: Below(words, self._instances.adopter(host.caller.instance))
             for host in hosts

@@ -20,7 +20,7 @@ def instance(pid: int) -> int:
 
 def host(pid: int, number: int) -> Any:
     return SimpleNamespace(
-        pid=pid, facts=SimpleNamespace(instance=number), caller=SimpleNamespace(instance=f"{pid}-{number}")
+        pid=pid, handle=number, caller=SimpleNamespace(instance=f"{pid}-{number}")
     )
 
 
