@@ -396,3 +396,7 @@ SERIES: Final = 1024
 """Label sets that one connection, and one answer to a scrape, counts apart; what is beyond is counted as `_other`."""
 HTTP_BYTES: Final = 8 * KIB
 """Longest head of an HTTP request on admin.sock."""
+
+# --- listeners beyond stdio -----------------------------------------------------------------------------
+PRINCIPAL_CHARS: Final = 512
+"""Longest name of a principal that a credential gives, characters after its kind."""
