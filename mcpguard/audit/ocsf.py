@@ -119,7 +119,7 @@ def _actor(event: Event) -> JsonObject:
     host = event.host
     actor: JsonObject = {
         "user": _user(event),
-        "app_name": text(host.get("host") or host.get("principal")) or "unrecognised host",
+        "app_name": text(host.get("host")) or text(host.get("principal")) or "unrecognised host",
     }
     if conn := event.text("conn"):
         actor["session"] = {"uid": conn}
