@@ -29,18 +29,21 @@ from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.callers import Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
+from mcpguard.daemon.doors import Doors
 from mcpguard.daemon.enrolments import Enrolments
 from mcpguard.daemon.exporter import Exporter
 from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.keeping import Keeping
-from mcpguard.daemon.launching import Launcher
+from mcpguard.daemon.launching import Launcher, hello_for
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
 from mcpguard.daemon.metrics import Meter
+from mcpguard.daemon.networkparty import NetworkParty
 from mcpguard.daemon.notify import Desktop
-from mcpguard.daemon.party import Party
+from mcpguard.daemon.party import Courier, Party
+from mcpguard.daemon.peering import Rooms
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
 from mcpguard.daemon.presence import Presence, presence_file
@@ -68,6 +71,7 @@ from mcpguard.system.memory import open_descriptors, pss
 from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest
 from mcpguard.system.policystore import PolicyStore
+from mcpguard.system.servefile import ServeFile
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
 from mcpguard.system.sinkfile import SinkFile
@@ -165,6 +169,10 @@ class Daemon:
             audience,
             vigilance,
         )
+        self._doors = doors = Doors(
+            ServeFile(paths.serve_dir()),
+            Rooms(self._open, self._renew_party, _schema, registry.known, vigilance.refused),
+        )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
@@ -187,12 +195,14 @@ class Daemon:
                 **desk.reading(),
                 **approvals.reading(),
                 **vigilance.quarantine.reading(),
+                **doors.reading(),
             },
             changing={
                 "policy-apply": self._apply,
                 "stop": self._stop,
                 **desk.changing(),
                 **folders.changing(self._recorder, self._refold),
+                **doors.changing(),
             },
             approving={
                 **approvals.approving(),
@@ -204,6 +214,7 @@ class Daemon:
             hosts=self._enrolled,
             keepers=_keepers(),
             audience=audience,
+            holding=doors.holding(),
             metrics=self._metrics,
         )
 
@@ -234,12 +245,14 @@ class Daemon:
         )
         self._own = run.identity() | admin.identity()
         _log.info("mcpguard %s serves at %s", __version__, paths.runtime_dir())
+        self._doors.load()
         self._service.notify.ready(self._in_a_line())
         try:
             await self._until_stopped()
         finally:
             self._service.notify.stopping()
             run.close()
+            self._doors.close()
             self._approvals.close()
             await self._desktop.close()
             await self._end_sessions()
@@ -301,6 +314,18 @@ class Daemon:
         finally:
             peer.close()
             lifeline.close()
+
+    async def _open(self, party: NetworkParty, name: str, courier: Courier) -> Session:
+        """Start a registered server for a peer of a listener; its session runs from now on."""
+        try:
+            self._check_room(party.uid)
+            self._vigilance.quarantine.met(party)
+            ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
+            admitted = await self._admission.start(courier, hello_for(name), party, ident)
+        except OSError as error:
+            raise DaemonError(f"cannot start the server: {error.strerror}") from error
+        self._launch(self._run(admitted), "a session of a listener")
+        return admitted.session
 
     async def _run(self, admitted: admission.Admitted) -> None:
         session = admitted.session
@@ -384,6 +409,7 @@ class Daemon:
             "served": self._served,
             "calls": totals,
             **self._vigilance.status(),
+            **self._doors.described(),
             "connections": sessions,
         }
 
@@ -442,6 +468,10 @@ class Daemon:
         policies = self._policies
         session.change_policy(standing, policies.decider(standing), policies.manners(standing.caller))
 
+    def _renew_party(self, session: Session) -> None:
+        """What the peer of a session may has changed."""
+        self._renew(session, msgspec.structs.replace(session.standing, caller=session.host.caller))
+
     def _repinned(self, found: Registered) -> None:
         """A server has another manifest: what policy knows of its tools has changed, and what was asked is void."""
         for session in self._sessions.values():
@@ -485,6 +515,7 @@ class Daemon:
         self._approvals.tick()
         self._vigilance.tick()
         self._exporter.tick(now)
+        self._doors.tick(now)
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:
@@ -494,7 +525,7 @@ class Daemon:
             self._noted = now
             self._desk.note_trust("still")
             self._vigilance.quarantine.note()
-        if self._idle and not self._tasks and now - self._busy_until > self._idle:
+        if self._idle and not self._tasks and not self._doors.open and now - self._busy_until > self._idle:
             _log.info("nothing to do for %.0f seconds", self._idle)
             self._stopping.set()
 
@@ -509,6 +540,13 @@ def _keepers() -> dict[int, str]:
     """This daemon, whose servers never leave it. As process 1 it is above everybody, and tells nothing."""
     ours = os.getpid()
     return {} if ours == 1 else {ours: "a server that mcpguard has started"}
+
+
+def _schema(session: Session, tool: str) -> JsonObject | None:
+    """The pinned input schema of a tool; None if it is not known."""
+    found = session.registered.definitions.tools.get(tool, {}) if session.registered is not None else {}
+    schema = found.get("inputSchema")
+    return schema if isinstance(schema, dict) else None
 
 
 def _described(rules: RuleSet | None) -> JsonObject:

@@ -15,6 +15,7 @@ from mcpguard.audit import record
 from mcpguard.audit.bursts import CALLER
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.errors import GoneError, GuardError, PeerError, ProtocolError
+from mcpguard.model import JsonObject
 from mcpguard.system.peercred import Peer
 
 MOST: Final = 10
@@ -43,6 +44,13 @@ class Refused:
         """A caller was refused; whoever hung up by itself, or is of another version, is not."""
         if isinstance(error, GoneError) or not isinstance(error, PeerError | ProtocolError):
             return
+        self._note(error, {"uid": peer.facts.uid, "shim": peer.facts.pid} if peer is not None else {})
+
+    def note_peer(self, error: GuardError, host: JsonObject) -> None:
+        """A peer of a listener was refused; `host`: what is known of it."""
+        self._note(error, host)
+
+    def _note(self, error: GuardError, host: JsonObject) -> None:
         now = time.monotonic()
         if now - self._second >= 1.0:
             self._second, self._count = now, 0
@@ -50,7 +58,6 @@ class Refused:
         if self._count > MOST:
             self._more += 1
             return
-        host = {"uid": peer.facts.uid, "shim": peer.facts.pid} if peer is not None else {}
         more = {"more": self._more} if self._more else {}
         self._more = 0
         start = record.prefix("", host, "")

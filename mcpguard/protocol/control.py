@@ -18,10 +18,11 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
             `approve`, `deny`, `presence`,
             `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`,
-            `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`.
+            `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`, `listeners`,
+            `listeners-reload`, `serve`.
         v: Version of this wire.
         source: Where the text comes from, for people.
-        text: The policy, the enrolment or the signed envelope that is put; or what is to be erased.
+        text: The policy, the enrolment or the signed envelope that is put; what is to be erased; a listener.
         name: The host or server that is meant; of `quarantine-put`, as `server:NAME` or `host:NAME`.
         definitions: For `server-put`, the definitions whose digests the manifest pins, as JSON text.
         ident: The ticket that is meant.

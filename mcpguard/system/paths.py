@@ -108,6 +108,11 @@ def export_dir() -> Path:
     return state_dir() / "export"
 
 
+def serve_dir() -> Path:
+    """Where the daemon listens beside its own sockets (`serve.toml`)."""
+    return state_dir() / "serve"
+
+
 def presence_dir() -> Path:
     """The ways in which people show presence."""
     return state_dir() / "presence"
