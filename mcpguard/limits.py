@@ -424,3 +424,56 @@ CRL_SECONDS: Final = 48 * 3600
 """How long a revocation list counts; the next one comes after half of it."""
 CERTIFICATE_KEPT_SECONDS: Final = 7 * 24 * 3600
 """How long a certificate stays in the registry after its end, for people who look back."""
+# --- listeners beyond stdio -----------------------------------------------------------------------------
+PRINCIPAL_CHARS: Final = 512
+"""Longest name of a principal that a credential gives, characters after its kind."""
+SERVE_BYTES: Final = 64 * KIB
+"""Largest `serve.toml`."""
+LISTENERS: Final = 16
+"""Listeners of one daemon."""
+RECHECK_SECONDS: Final = 10.0
+"""Credentials of open connections are checked again so often, unless the listener says otherwise."""
+PEER_CONNECTIONS: Final = 256
+"""Connections of one listener."""
+NETWORK_CONNECTIONS: Final = 128
+"""Connections of one network of one listener."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""Time for a TLS handshake, and for the first line of a raw connection."""
+HEAD_SECONDS: Final = 10.0
+"""Time for the head of an HTTP request, from its first byte."""
+BODY_SECONDS: Final = 30.0
+"""Time for the body of an HTTP request; 8 MiB take it at 280 KiB/s."""
+KEEP_ALIVE_SECONDS: Final = 75.0
+"""An HTTP connection without a request is closed after this; what nginx and Apache take or more."""
+HEADER_BYTES: Final = 8 * KIB
+"""Longest line of the head of an HTTP request; what most servers take."""
+HEADERS: Final = 64
+"""Fields of the head of an HTTP request."""
+PEER_SESSIONS: Final = 64
+"""Sessions of one credential at one listener; each has a server process."""
+PEER_REQUESTS: Final = 256
+"""Requests of one session that wait for their answer."""
+SESSION_IDLE_SECONDS: Final = 1800.0
+"""A legacy session without a request and without a stream ends after this; its peer begins another one."""
+POOL_IDLE_SECONDS: Final = 120.0
+"""The server behind modern requests of one credential ends after this time without one."""
+STREAM_EVENTS: Final = 512
+"""Events of one stream that are kept for a peer that comes back."""
+STREAM_BYTES: Final = 16 * MIB
+"""Likewise, bytes, all streams of one session together; nobody collects what is beyond, and the session ends."""
+STREAMS: Final = 64
+"""Finished streams of one session that a peer can still resume."""
+KEEP_WARM_SECONDS: Final = 15.0
+"""An event stream without an event gets a comment so often, so that nothing on the way takes it for dead."""
+PROMPT_SECONDS: Final = 0.25
+"""An answer that comes within this time is sent as JSON; after it an event stream begins."""
+FAILURES: Final = 10
+"""Wrong credentials of one network in a minute; one more, and it is kept away."""
+LOCKOUT_SECONDS: Final = 30.0
+"""How long a network is kept away at first; twice as long each time, up to `LOCKOUT_MOST_SECONDS`."""
+LOCKOUT_MOST_SECONDS: Final = 900.0
+"""Longest time for which a network is kept away, unless it goes on."""
+NETWORKS: Final = 4096
+"""Networks whose failures are remembered."""
+PROVEN: Final = 4096
+"""Credentials that have been right lately, so that a flood of wrong ones beside them does not keep them away."""

@@ -96,6 +96,7 @@ class Decision(msgspec.Struct, frozen=True):
         charges: What is taken from meters when the request is forwarded.
         reads: Labels that its answer carries.
         sends: Labels of where it sends what it is given.
+        binding: It holds while policy only watches, too, since something else than policy has decided.
     """
 
     verdict: Verdict = Verdict.DENY
@@ -111,6 +112,7 @@ class Decision(msgspec.Struct, frozen=True):
     charges: tuple[Charge, ...] = ()
     reads: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
+    binding: bool = False
 
     @property
     def silent(self) -> bool:
@@ -137,7 +139,8 @@ class Caller(msgspec.Struct, frozen=True):
     """Who is on the host's side of a connection, as policy sees it.
 
     Attributes:
-        principals: `any`, `uid:N`, `group:NAME` for each group of that user, and `host:NAME` for an enrolled host.
+        principals: `any`, `uid:N`, `group:NAME` for each group of that user, and `host:NAME` for an enrolled host;
+            of a peer beyond stdio, those that its credential gives (`key:`, `jwt:`, `cert:`, `spiffe://`).
         grade: What the evidence is worth.
         unit: systemd unit, from its control group; empty if it is in none.
         label: Security label that the system enforces; empty if it has none.
@@ -146,6 +149,7 @@ class Caller(msgspec.Struct, frozen=True):
         release: Version of the host, as its path or its package says; empty if neither does.
         cwd: Absolute path of the folder that the host started the server in, links resolved; empty if not known.
         instance: Names this run of the host: what labels, rates and approvals are kept under.
+        tools: Patterns of the tools that its credential is for; empty for all.
     """
 
     principals: tuple[str, ...] = ("any",)
@@ -156,6 +160,7 @@ class Caller(msgspec.Struct, frozen=True):
     release: str = ""
     cwd: str = ""
     instance: str = ""
+    tools: tuple[str, ...] = ()
 
 
 class ToolFacts(msgspec.Struct, frozen=True):

@@ -99,7 +99,10 @@ def question_text(ticket: Ticket) -> str:
 
 
 def asker(host: JsonObject) -> str:
-    """Who asks, as the kernel knows it: the name it is enrolled under, or that it is not."""
+    """Who asks: the name it is enrolled under, or that it is not; of a listener's peer, its credential."""
+    if principal := host.get("principal"):
+        where = host.get("network") or f"uid {host.get('uid')}"
+        return f"{visible(str(principal))} (from {visible(str(where))})"
     name = visible(str(host["host"])) if host.get("host") else "a host that is not enrolled"
     known = [f"{word} {visible(str(host[word]))}" for word in ("uid", "pid") if word in host]
     grade = f" [{visible(str(host['grade']))}]" if "grade" in host else ""

@@ -101,7 +101,7 @@ def _others(kind: str, body: JsonObject, host: str, target: Json) -> tuple[str, 
 def _caller(evidence: JsonObject) -> tuple[str, int]:
     """Name and user id of a host."""
     uid = _number(evidence.get("uid"))
-    if name := _text(evidence.get("host")):
+    if name := _text(evidence.get("host")) or _text(evidence.get("principal")):
         return name, uid
     if name := _text(evidence.get("name")):
         return f"({name})", uid

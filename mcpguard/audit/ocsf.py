@@ -108,13 +108,19 @@ def _unmapped(event: Event) -> JsonObject:
 
 
 def _user(event: Event) -> JsonObject:
-    return {"uid": text(event.host.get("uid")) or "unknown"}
+    host = event.host
+    if principal := text(host.get("principal")):
+        return {"uid": principal, "name": principal}
+    return {"uid": text(host.get("uid")) or "unknown"}
 
 
 def _actor(event: Event) -> JsonObject:
     """Who called: the host's process, its user, and its name where it is enrolled."""
     host = event.host
-    actor: JsonObject = {"user": _user(event), "app_name": text(host.get("host")) or "unrecognised host"}
+    actor: JsonObject = {
+        "user": _user(event),
+        "app_name": text(host.get("host")) or text(host.get("principal")) or "unrecognised host",
+    }
     if conn := event.text("conn"):
         actor["session"] = {"uid": conn}
     if type(host.get("pid")) is int and host["pid"] > 0:
@@ -213,14 +219,16 @@ def _session(event: Event, device: JsonObject) -> _Mapped:
 
 
 def _logon(event: Event, device: JsonObject, *, good: bool | None) -> JsonObject:
+    host = event.host
     return {
         "_profiles": ["host", "security_control"],
         "actor": _actor(event),
         "user": _user(event),
         "service": {"name": event.text("server") or "mcpguard"},
         "auth_protocol_id": 99,
-        "auth_protocol": event.text("way") or "unix-peer",
-        "is_remote": "remote" in event.host,
+        "auth_protocol": event.text("way") or text(host.get("shown")) or "unix-peer",
+        "is_remote": "network" in host,
+        **({"src_endpoint": {"ip": text(host["network"])}} if host.get("network") else {}),
         "device": device,
         **_control(event),
         **_status(good=good, detail=event.text("reason")),

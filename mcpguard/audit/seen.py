@@ -56,20 +56,24 @@ class Seen(msgspec.Struct, frozen=True):
 
     @property
     def who(self) -> str:
-        """The host over all its runs: its enrolled name, else its program, its address, or its user."""
+        """The host over all its runs: its enrolled name, what its credential says, its program, or its user."""
         host = self.host
         if name := host.get("host"):
             return f"host:{name}"[:NAME_CHARS]
+        if principal := host.get("principal"):
+            return str(principal)[:NAME_CHARS]
         if program := host.get("script") or host.get("exe"):
             return str(program)[:NAME_CHARS]
-        if remote := host.get("remote"):
-            return f"remote:{remote}"[:NAME_CHARS]
+        if network := host.get("network"):
+            return f"network:{network}"[:NAME_CHARS]
         return f"uid:{host.get('uid', '?')}"
 
     @property
     def run(self) -> str:
-        """This run of the host: its process; without a handle on it, its connection."""
+        """This run of the host: its credential, or its process; without a handle on it, its connection."""
         host = self.host
+        if "credential" in host:
+            return str(host["credential"])[:NAME_CHARS]
         if "instance" in host:
             return f"{host.get('pid')}-{host['instance']}"
         return self.text("conn") or self.who

@@ -14,7 +14,7 @@ def dispatch() -> int:
     if words[:1] == ("run",):
         from mcpguard.cli import shim as command
     elif words in _DAEMON:
-        from mcpguard.cli import serve as command  # type: ignore[no-redef]
+        from mcpguard.cli import daemonmain as command  # type: ignore[no-redef]
     else:
         from mcpguard.cli import main as command  # type: ignore[no-redef]
     return command.main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -80,6 +81,34 @@ def _failure(reply: JsonObject, content: JsonObject) -> GuardError:
             return DaemonError(sentence)
 
 
+@contextlib.contextmanager
+def held(content: JsonObject) -> Iterator[tuple[JsonObject, Callable[[], str]]]:
+    """Ask the daemon for what lasts as long as the connection; the reply, and what waits for its end and says why.
+
+    Raises:
+        GuardError: As for `request`.
+    """
+    try:
+        sock = _connected()
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise DaemonError(
+            "the mcpguard daemon is not running", hint="the first mcpguard run starts it"
+        ) from error
+    with sock:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(msgspec.json.encode(content) + b"\n")
+        reply = msgspec.json.decode(_line(sock) or b"{}", type=dict[str, Any])
+        if not reply.get("ok"):
+            raise _failure(reply, content)
+        sock.settimeout(None)
+
+        def over() -> str:
+            last = msgspec.json.decode(_line(sock) or b"{}", type=dict[str, Any])
+            return str(last.get("error", "the daemon ended"))
+
+        yield reply, over
+
+
 def ensure() -> None:
     """Start the daemon if it does not run.
 
@@ -101,22 +130,37 @@ def running() -> bool:
     return True
 
 
-def _exchange(line: bytes) -> bytes:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+def _connected() -> socket.socket:
+    """A connection to admin.sock, whose other end is the daemon's user."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
         sock.settimeout(_SECONDS)
         sock.connect(os.fspath(paths.admin_socket()))
-        try:
-            require_user(sock, *listeners(str(paths.runtime_dir())))
-        except PeerError as error:
-            raise DaemonError(error.message) from error
+        require_user(sock, *listeners(str(paths.runtime_dir())))
+    except PeerError as error:
+        sock.close()
+        raise DaemonError(error.message) from error
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _exchange(line: bytes) -> bytes:
+    with _connected() as sock:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before we had asked
             sock.sendall(line)
-        data = bytearray()
-        while not data.endswith(b"\n"):
-            more = sock.recv(65536)
-            if not more or len(data) > limits.CONTROL_BYTES:
-                break
-            data += more
+        data = _line(sock)
         if not data:
             raise DaemonError("the mcpguard daemon does not answer: it ended", hint="mcpguard status")
-        return bytes(data)
+        return data
+
+
+def _line(sock: socket.socket) -> bytes:
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        more = sock.recv(65536)
+        if not more or len(data) > limits.CONTROL_BYTES:
+            break
+        data += more
+    return bytes(data)

@@ -144,7 +144,11 @@ def host_name(host: Any) -> str:
     """The host as the kernel knows it: its enrolled name, else the last part of its program."""
     if not isinstance(host, dict):
         return "-"
-    known = host.get("host") or str(host.get("script") or host.get("exe") or "").rpartition("/")[2]
+    known = (
+        host.get("host")
+        or host.get("principal")
+        or str(host.get("script") or host.get("exe") or "").rpartition("/")[2]
+    )
     return visible(str(known)) or "-"
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from mcpguard.cli import client
-from mcpguard.cli.serve import serve
+from mcpguard.cli.daemonmain import serve
 from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import DaemonError
 from mcpguard.system import paths

@@ -45,6 +45,7 @@ VERBS: Final = {
     "sign": "sign a manifest",
     "verify": "check a signed manifest",
     "proxy": "listen on a Unix socket, one guarded server for each connection",
+    "serve": "let peers beyond stdio in: Unix sockets, TLS; Streamable HTTP",
     "daemon": "start and stop the daemon, its log; make it a service",
     "completion": "completion script for bash, zsh or fish",
     "version": "print the version",

@@ -117,6 +117,8 @@ def _asked(record: Record, at: float) -> Asked | None:
 
 def _principals(host: JsonObject) -> tuple[str, ...]:
     name = host.get("host")
+    if "principal" in host:
+        return tuple(str(each) for each in host.get("principals", ()))
     return (f"uid:{host.get('uid', '')}", *((f"{HOST}{name}",) if name else ()))
 
 

@@ -81,6 +81,11 @@ def _connection(entry: JsonObject) -> str:
 
 def _host(host: JsonObject) -> str:
     """The host as the kernel knows it: its enrolled name if it has one, else its executable."""
+    if principal := host.get("principal"):
+        where = visible(str(host.get("network") or f"uid {host.get('uid')}"))
+        return (
+            f"{visible(str(principal))} (from {where}, by the listener {visible(str(host.get('listener')))})"
+        )
     known = host.get("host") or host.get("script") or host.get("exe")
     name = visible(str(known)) if known else "somebody"
     return f"{name} (uid {host['uid']} pid {host['pid']}) [{host['grade']}]"

@@ -53,3 +53,15 @@ class Authenticated(msgspec.Struct, frozen=True):
     servers: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     instance: str = ""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Who a peer was found to be by all that was asked of it.
+
+    Attributes:
+        whole: By all kinds together.
+        other: By those kinds alone that the connection does not show by itself; None if none was asked for.
+    """
+
+    whole: Authenticated
+    other: Authenticated | None = None

@@ -22,6 +22,7 @@ from mcpguard.daemon.company import Company
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.launching import Launch, Launcher, unpinned
 from mcpguard.daemon.lifeline import Lifeline
+from mcpguard.daemon.party import Courier, Party
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered, Registry
@@ -46,15 +47,15 @@ FAILED: Final = 125
 
 
 class Admitted:
-    """A session that may begin, and the shim that asked for it.
+    """A session that may begin, and who asked for it.
 
     Attributes:
-        seconds: How long it took from the shim's connection to its running server.
+        seconds: How long it took from the connection to its running server.
     """
 
-    def __init__(self, session: Session, lifeline: Lifeline, start: bytes, launch: Launch) -> None:
+    def __init__(self, session: Session, courier: Courier, start: bytes, launch: Launch) -> None:
         self.session = session
-        self.lifeline = lifeline
+        self.courier = courier
         self.start = start
         self.launch = launch
         self.seconds = 0.0
@@ -81,7 +82,7 @@ class Ticket(msgspec.Struct, frozen=True):
 class _Again:
     """Where a server comes from whose session goes on (`revival.Source`)."""
 
-    def __init__(self, admission: Admission, ticket: Ticket, host: Attested) -> None:
+    def __init__(self, admission: Admission, ticket: Ticket, host: Party) -> None:
         self._admission = admission
         self._ticket = ticket
         self._host = host
@@ -171,20 +172,25 @@ class Admission:
         self._vigilance.quarantine.met(host)
         try:
             self._tell(lifeline, host)
-            admitted = await self._admit(lifeline, hello, host, ident)
+            admitted = await self.start(lifeline, hello, host, ident)
         except BaseException:
             host.close()
             raise
         admitted.seconds = time.monotonic() - began
         return admitted
 
-    async def _admit(
+    async def start(
         self,
-        lifeline: Lifeline,
+        courier: Courier,
         hello: Hello,
-        host: Attested,
+        host: Party,
         ident: str,
     ) -> Admitted:
+        """Start or reach the server, and make the session; the caller closes the host if this fails.
+
+        Raises:
+            GuardError: As for `admit`, once it is known who asks.
+        """
         ticket = self._decided(hello, host, ident, self._policies.rules)
         launch = unpinned(hello)
         try:
@@ -193,7 +199,7 @@ class Admission:
                 launch = await self._launcher.prepare(ticket.registered.manifest, hello)
             cwd = os.fsdecode(launch.cwd)
             standing = self._policies.standing(ticket.name, host.caller, cwd, ticket.registered)
-            upstream, source, sink = await self._reach(lifeline.descriptors[2], hello, launch)
+            upstream, source, sink = await self._reach(courier.descriptors[2], hello, launch)
             launch = launch.executed()
             try:
                 require_unchanged(host)
@@ -208,7 +214,7 @@ class Admission:
         except BaseException:
             launch.tidy()
             raise
-        stdin, stdout, stderr = lifeline.take()
+        stdin, stdout, stderr = courier.take()
         session = self._session(ticket, host, upstream, standing)
         if hello.kind != "connect" and covered(self._policies, ticket.name):
             session.revive_with(self._revival(ticket, host, stderr))
@@ -216,7 +222,7 @@ class Admission:
             os.close(stderr)
         session.attach(Side.HOST, stdin, stdout)
         session.attach(Side.SERVER, source, sink)
-        return Admitted(session, lifeline, ticket.start, launch)
+        return Admitted(session, courier, ticket.start, launch)
 
     def _tell(self, lifeline: Lifeline, host: Attested) -> None:
         """Say to the host, and record, what came of comparing it with the enrolled ones."""
@@ -231,7 +237,7 @@ class Admission:
                 [record.host("updated", known.name, old=known.old, new=known.new, host=updated)]
             )
 
-    def _decided(self, hello: Hello, host: Attested, ident: str, rules: RuleSet) -> Ticket:
+    def _decided(self, hello: Hello, host: Party, ident: str, rules: RuleSet) -> Ticket:
         """Find the manifest and record what is going to run, or that it is refused.
 
         Raises:
@@ -278,7 +284,7 @@ class Admission:
                 return found
             raise
 
-    def _revival(self, ticket: Ticket, host: Attested, stderr: int) -> Restarts:
+    def _revival(self, ticket: Ticket, host: Party, stderr: int) -> Restarts:
         """What starts the server again if it crashes; takes over the host's stderr, which it keeps for that."""
 
         def note(event: str, members: JsonObject) -> None:
@@ -286,7 +292,7 @@ class Admission:
 
         return Restarts(self._policies, ticket.name, stderr, _Again(self, ticket, host), note)
 
-    async def again(self, ticket: Ticket, host: Attested, stderr: int) -> tuple[Launch, Upstream, int, int]:
+    async def again(self, ticket: Ticket, host: Party, stderr: int) -> tuple[Launch, Upstream, int, int]:
         """Start the server of a running session once more, by what is registered and in force now.
 
         Raises:
@@ -311,7 +317,7 @@ class Admission:
             raise
         return (launch.executed(), *reached)
 
-    def _session(self, ticket: Ticket, host: Attested, upstream: Upstream, standing: Standing) -> Session:
+    def _session(self, ticket: Ticket, host: Party, upstream: Upstream, standing: Standing) -> Session:
         found = ticket.registered
         gate = Gate(
             self._policies.decider(standing),
@@ -390,15 +396,15 @@ def _absolute(cwd: bytes, path: bytes) -> bytes:
 
 
 async def serve(admitted: Admitted, recorder: Recorder, instances: Instances) -> int:
-    """Run a session to its end and tell the shim."""
-    session, lifeline = admitted.session, admitted.lifeline
+    """Run a session to its end and tell who asked for it."""
+    session, courier = admitted.session, admitted.courier
     instance = session.host.caller.instance
-    lifeline.watch(
+    courier.watch(
         term=lambda: session.end("", now=True),
         gone=lambda: session.end("", now=True),
         adopter=lambda pid: instances.adopted_by(instance, pid),
     )
-    lifeline.ready(look=bool(instance) and not instances.adopter(instance))
+    courier.ready(look=bool(instance) and not instances.adopter(instance))
     took = int(admitted.seconds * 1_000_000)
     recorder.later([record.session(admitted.start, "ready", pid=session.pid, admission_us=took)])
     code = FAILED
@@ -408,8 +414,8 @@ async def serve(admitted: Admitted, recorder: Recorder, instances: Instances) ->
         counts = {key: session.status()[key] for key in ("allowed", "denied", "dropped")}
         recorder.later([record.session(admitted.start, "end", code=code, reason=session.reason, **counts)])
         if session.reason:
-            lifeline.say(session.reason)
-        lifeline.exit(code)
+            courier.say(session.reason)
+        courier.exit(code)
     await session.gone()
     admitted.launch.tidy()
     return code

@@ -27,21 +27,25 @@ from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.approvals import Approvals
 from mcpguard.daemon.audience import Audience
-from mcpguard.daemon.callers import Attested, Callers
 from mcpguard.daemon.certdesk import CertDesk
+from mcpguard.daemon.callers import Callers
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
+from mcpguard.daemon.doors import Doors
 from mcpguard.daemon.enrolments import Enrolments
 from mcpguard.daemon.exporter import Exporter
 from mcpguard.daemon.folders import Folders
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.keeping import Keeping
-from mcpguard.daemon.launching import Launcher
+from mcpguard.daemon.launching import Launcher, hello_for
 from mcpguard.daemon.lifeline import Lifeline
 from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
 from mcpguard.daemon.metrics import Meter
+from mcpguard.daemon.networkparty import NetworkParty
 from mcpguard.daemon.notify import Desktop
+from mcpguard.daemon.party import Courier, Party
+from mcpguard.daemon.peering import Rooms
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
 from mcpguard.daemon.presence import Presence, presence_file
@@ -70,6 +74,7 @@ from mcpguard.system.memory import open_descriptors, pss
 from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest
 from mcpguard.system.policystore import PolicyStore
+from mcpguard.system.servefile import ServeFile
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
 from mcpguard.system.sinkfile import SinkFile
@@ -169,6 +174,10 @@ class Daemon:
             audience,
             vigilance,
         )
+        self._doors = doors = Doors(
+            ServeFile(paths.serve_dir()),
+            Rooms(self._open, self._renew_party, _schema, registry.known, vigilance.refused),
+        )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
@@ -193,12 +202,14 @@ class Daemon:
                 **certificates.reading(),
                 **vigilance.quarantine.reading(),
                 **apikeys.reading(),
+                **doors.reading(),
             },
             changing={
                 "policy-apply": self._apply,
                 "stop": self._stop,
                 **desk.changing(),
                 **folders.changing(self._recorder, self._refold),
+                **doors.changing(),
             },
             approving={
                 **approvals.approving(),
@@ -212,6 +223,7 @@ class Daemon:
             hosts=self._enrolled,
             keepers=_keepers(),
             audience=audience,
+            holding=doors.holding(),
             metrics=self._metrics,
         )
 
@@ -242,12 +254,14 @@ class Daemon:
         )
         self._own = run.identity() | admin.identity()
         _log.info("mcpguard %s serves at %s", __version__, paths.runtime_dir())
+        self._doors.load()
         self._service.notify.ready(self._in_a_line())
         try:
             await self._until_stopped()
         finally:
             self._service.notify.stopping()
             run.close()
+            self._doors.close()
             self._approvals.close()
             await self._desktop.close()
             await self._end_sessions()
@@ -312,6 +326,18 @@ class Daemon:
             peer.close()
             lifeline.close()
 
+    async def _open(self, party: NetworkParty, name: str, courier: Courier) -> Session:
+        """Start a registered server for a peer of a listener; its session runs from now on."""
+        try:
+            self._check_room(party.uid)
+            self._vigilance.quarantine.met(party)
+            ident = f"{next(self._counter)}-{secrets.token_hex(3)}"
+            admitted = await self._admission.start(courier, hello_for(name), party, ident)
+        except OSError as error:
+            raise DaemonError(f"cannot start the server: {error.strerror}") from error
+        self._launch(self._run(admitted), "a session of a listener")
+        return admitted.session
+
     async def _run(self, admitted: admission.Admitted) -> None:
         session = admitted.session
         self._sessions[session.ident] = session
@@ -348,12 +374,12 @@ class Daemon:
     def _check_room(self, uid: int) -> None:
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         room = (most - limits.RESERVED_DESCRIPTORS) // limits.SESSION_DESCRIPTORS
-        others = [session.host.facts.shim.uid for session in self._sessions.values()]
+        others = [session.host.uid for session in self._sessions.values()]
         self._audience.require_share(uid, others, room)
 
     def _enrolled(self) -> dict[int, Below]:
         """Processes below which nobody may change anything: enrolled hosts that are connected and alive."""
-        hosts = [session.host for session in self._sessions.values() if session.host.recognition.name]
+        hosts = [session.host for session in self._sessions.values() if session.host.name]
         return self._vigilance.former() | self._below(hosts, "a program that an enrolled host has started")
 
     def _askers(self) -> dict[int, Below]:
@@ -361,7 +387,7 @@ class Daemon:
         hosts = [session.host for session in self._sessions.values()]
         return self._vigilance.former() | self._below(hosts, "a program that a connected host has started")
 
-    def _below(self, hosts: list[Attested], words: str) -> dict[int, Below]:
+    def _below(self, hosts: list[Party], words: str) -> dict[int, Below]:
         return {
             host.pid: Below(words, self._instances.adopter(host.caller.instance))
             for host in hosts
@@ -394,6 +420,7 @@ class Daemon:
             "served": self._served,
             "calls": totals,
             **self._vigilance.status(),
+            **self._doors.described(),
             "connections": sessions,
         }
 
@@ -452,6 +479,10 @@ class Daemon:
         policies = self._policies
         session.change_policy(standing, policies.decider(standing), policies.manners(standing.caller))
 
+    def _renew_party(self, session: Session) -> None:
+        """What the peer of a session may has changed."""
+        self._renew(session, msgspec.structs.replace(session.standing, caller=session.host.caller))
+
     def _repinned(self, found: Registered) -> None:
         """A server has another manifest: what policy knows of its tools has changed, and what was asked is void."""
         for session in self._sessions.values():
@@ -497,6 +528,7 @@ class Daemon:
         self._exporter.tick(now)
         self._certificates.tick()
         self._apikeys.tick()
+        self._doors.tick(now)
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:
@@ -506,7 +538,7 @@ class Daemon:
             self._noted = now
             self._desk.note_trust("still")
             self._vigilance.quarantine.note()
-        if self._idle and not self._tasks and now - self._busy_until > self._idle:
+        if self._idle and not self._tasks and not self._doors.open and now - self._busy_until > self._idle:
             _log.info("nothing to do for %.0f seconds", self._idle)
             self._stopping.set()
 
@@ -521,6 +553,13 @@ def _keepers() -> dict[int, str]:
     """This daemon, whose servers never leave it. As process 1 it is above everybody, and tells nothing."""
     ours = os.getpid()
     return {} if ours == 1 else {ours: "a server that mcpguard has started"}
+
+
+def _schema(session: Session, tool: str) -> JsonObject | None:
+    """The pinned input schema of a tool; None if it is not known."""
+    found = session.registered.definitions.tools.get(tool, {}) if session.registered is not None else {}
+    schema = found.get("inputSchema")
+    return schema if isinstance(schema, dict) else None
 
 
 def _described(rules: RuleSet | None) -> JsonObject:

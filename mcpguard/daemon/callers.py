@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from mcpguard.daemon.enrolments import Enrolments
+from mcpguard.daemon.party import Party
 from mcpguard.errors import PeerError
 from mcpguard.identity.enrolment import Recognition
 from mcpguard.identity.facts import Appraisal, HostFacts, evidence
@@ -29,6 +30,7 @@ from mcpguard.system.accounts import groups_of
 from mcpguard.system.digests import Digests
 from mcpguard.system.hostprocess import attest_host
 from mcpguard.system.kernel import Kernel
+from mcpguard.system.loginsession import session_of
 from mcpguard.system.peercred import Peer
 
 _UNKNOWN = "?"
@@ -61,7 +63,7 @@ class Host(Protocol):
 
 
 class Attested:
-    """The host of one connection. The holder closes it.
+    """The host of one connection (`party.Party`). The holder closes it.
 
     Attributes:
         facts: What the kernel said.
@@ -91,6 +93,26 @@ class Attested:
     def pid(self) -> int:
         """The host's process id; 0 if nobody was found."""
         return self.facts.pid
+
+    @property
+    def name(self) -> str:
+        """The name of the enrolled host that it is; empty if it is none."""
+        return self.recognition.name
+
+    @property
+    def handle(self) -> int:
+        """Inode of its pidfd; 0 if not known."""
+        return self.facts.instance
+
+    @property
+    def uid(self) -> int:
+        """The user whose shim came."""
+        return self.facts.shim.uid
+
+    @property
+    def login(self) -> str:
+        """The login session that it is in; empty if it is in none that is known."""
+        return session_of(self.facts.cgroup, self.facts.uid)
 
     def evidence(self) -> JsonObject:
         """The members of every record of the connection."""
@@ -185,7 +207,7 @@ class Callers:
         return not facts.executable.writable or self._enrolments.concerns(facts)
 
 
-def require_unchanged(host: Host | Attested) -> None:
+def require_unchanged(host: Host | Party) -> None:
     """Refuse a host that is not what it was.
 
     Raises:

@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from mcpguard.approvals.book import Book
 from mcpguard.audit.marks import Marks
-from mcpguard.daemon.callers import Attested
 from mcpguard.daemon.instances import Instances
+from mcpguard.daemon.party import Party
 from mcpguard.daemon.registry import Registered
 from mcpguard.gate.commands import Finding
 from mcpguard.gate.schemas import PinnedSchemas
 from mcpguard.gate.shared import Manners, Shared
 from mcpguard.model import Json
-from mcpguard.system.loginsession import session_of
 
 
 class Company:
@@ -40,13 +39,12 @@ class Company:
         self._changed = changed
         self._seal = secrets.token_bytes(32)
 
-    def shared(self, ident: str, host: Attested, found: Registered | None, manners: Manners) -> Shared:
+    def shared(self, ident: str, host: Party, found: Registered | None, manners: Manners) -> Shared:
         """What one connection shares. A host without a handle is a run of its own on each connection."""
         instance = host.caller.instance or f"connection {ident}"
-        login = session_of(host.facts.cgroup, host.facts.uid)
         return Shared(
             book=self._book,
-            circumstances=self._instances.of(instance, login),
+            circumstances=self._instances.of(instance, host.login),
             conn=ident,
             instance=instance,
             host=host.evidence(),

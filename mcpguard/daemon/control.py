@@ -7,6 +7,7 @@ started: an agent must not approve itself. How that is told, and what cannot be 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
@@ -19,6 +20,7 @@ from mcpguard.approvals.book import ApprovalError
 from mcpguard.audit import redact
 from mcpguard.daemon import scrape
 from mcpguard.daemon.audience import Audience
+from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
@@ -51,6 +53,34 @@ Personal: TypeAlias = Callable[[control.Request, Caller], JsonObject | Awaitable
 """Likewise, for a verb to which it matters who asks."""
 
 
+class Held:
+    """What lasts as long as the connection of the verb that asked for it.
+
+    Args:
+        reply: What the verb is told.
+        gone: Called once its connection has ended.
+    """
+
+    def __init__(self, reply: JsonObject, gone: Callable[[], None]) -> None:
+        self.reply = reply
+        self.gone = gone
+        self.reason = ""
+        self._over = asyncio.Event()
+
+    def end(self, reason: str) -> None:
+        """It is over before its verb is."""
+        self.reason = reason
+        self._over.set()
+
+    async def until_over(self) -> None:
+        """Until it is over."""
+        await self._over.wait()
+
+
+Holding: TypeAlias = Callable[[control.Request], Awaitable[Held]]
+"""Begins what lasts, or raises a GuardError."""
+
+
 class Verbs(msgspec.Struct, frozen=True):
     """What can be asked.
 
@@ -62,6 +92,7 @@ class Verbs(msgspec.Struct, frozen=True):
         approving: Verbs that note who used them, and that what any of `askers` has started may not use either.
         askers: Like `hosts`, every host that is connected.
         audience: Who may ask.
+        holding: Verbs like those of `changing`, whose connection stays open while what they ask for lasts.
         metrics: Gives what is told to scrapers, as `text`.
     """
 
@@ -72,6 +103,7 @@ class Verbs(msgspec.Struct, frozen=True):
     approving: dict[str, Personal] = {}
     askers: Callable[[], Mapping[int, Below]] = dict
     audience: Audience = Audience()
+    holding: dict[str, Holding] = {}
     metrics: Callable[[], JsonObject] = dict
 
 
@@ -92,25 +124,51 @@ class PresenceWanted(GuardError):
 async def answer(sock: socket.socket, verbs: Verbs) -> None:
     """Answer one request and close the connection."""
     loop = asyncio.get_running_loop()
+    held: list[Held] = []
     try:
         async with asyncio.timeout(_SECONDS):
-            await loop.sock_sendall(sock, await _answered(loop, sock, verbs))
+            await loop.sock_sendall(sock, await _answered(loop, sock, verbs, held))
+        for each in held:
+            await _hold(loop, sock, each)
     except (OSError, TimeoutError):
         return  # the caller is gone, or does not listen: there is nobody to tell
     finally:
+        for each in held:
+            each.gone()
         sock.close()
+
+
+async def _hold(loop: asyncio.AbstractEventLoop, sock: socket.socket, held: Held) -> None:
+    """Wait until the verb is gone, or what it holds is over, which it is told."""
+    gone = spawn_task(_gone(loop, sock), name="a verb that holds something")
+    over = spawn_task(held.until_over(), name="the end of what a verb holds")
+    try:
+        await asyncio.wait((gone, over), return_when=asyncio.FIRST_COMPLETED)
+        if over.done():
+            async with asyncio.timeout(1.0):
+                await loop.sock_sendall(sock, control.failure("failed", held.reason))
+    finally:
+        gone.cancel()
+        over.cancel()
+
+
+async def _gone(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while await loop.sock_recv(sock, 4096):
+            pass
 
 
 async def _answered(
     loop: asyncio.AbstractEventLoop,
     sock: socket.socket,
     verbs: Verbs,
+    held: list[Held],
 ) -> bytes:
     try:
         peer = attest(sock)
         try:
             verbs.audience.require_person(peer)
-            return await _reply(await _line(loop, sock), verbs, peer)
+            return await _reply(await _line(loop, sock), verbs, peer, held)
         finally:
             peer.close()
     except GuardError as error:
@@ -128,7 +186,7 @@ async def _line(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     return bytes(data.partition(b"\n")[0])
 
 
-async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
+async def _reply(line: bytes, verbs: Verbs, peer: Peer, held: list[Held]) -> bytes:
     if scrape.is_http(line):
         return scrape.response(line, lambda: verbs.metrics()["text"])
     try:
@@ -136,6 +194,9 @@ async def _reply(line: bytes, verbs: Verbs, peer: Peer) -> bytes:
         if request.verb not in verbs.reading:
             askers = verbs.askers() if request.verb in verbs.approving else {}
             require_person(peer, {**askers, **verbs.hosts()}, verbs.keepers)
+        if (holding := verbs.holding.get(request.verb)) is not None:
+            held.append(await holding(request))
+            return control.reply({"ok": True, **held[-1].reply})
         reply = _called(request, verbs, Caller(peer.facts.uid, peer.facts.pid))
         return control.reply({"ok": True, **(await reply if isawaitable(reply) else reply)})
     except GuardError as error:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from mcpguard.audit import record
+from mcpguard.daemon.callers import Attested
 from mcpguard.daemon.control import Verb
 from mcpguard.daemon.enrolments import Enrolments, connected
 from mcpguard.daemon.recorder import Recorder
@@ -87,6 +88,8 @@ class Desk:
         found = []
         for session in list(self._sessions.values()):
             host = session.host
+            if not isinstance(host, Attested):
+                continue
             await host.take_digests()
             found.append(
                 connected(session.ident, session.server, host.facts, host.appraisal, host.recognition)

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from mcpguard.daemon.callers import Attested
+from mcpguard.daemon.party import Party
 from mcpguard.system.approver import Below
 from mcpguard.system.kernel import Kernel
 from mcpguard.system.processes import Process
@@ -35,9 +35,9 @@ class FormerHosts:
         self._adopter = adopter
         self._runs: OrderedDict[Run, str] = OrderedDict()
 
-    def met(self, host: Attested) -> bool:
+    def met(self, host: Party) -> bool:
         """A host has come; whether it is a run that was not known."""
-        run = Run(host.pid, host.facts.instance)
+        run = Run(host.pid, host.handle)
         if not host.pid:
             return False
         new = run not in self._runs

@@ -26,7 +26,8 @@ from typing import Final
 
 import msgspec
 
-from mcpguard.credentials.environment import for_manifest, for_server
+from mcpguard import __version__
+from mcpguard.credentials.environment import MINIMUM, for_manifest, for_server
 from mcpguard.errors import TrustError
 from mcpguard.identity.manifest import HOST_CWD, SESSION_TMP, STORE, Manifest
 from mcpguard.protocol.hello import Hello
@@ -35,6 +36,8 @@ from mcpguard.system.tree import tree_digest
 
 _log: Final = logging.getLogger("mcpguard")
 _SESSION: Final = "session-"
+_HABITS: Final = (0o077, -1, 0)
+"""umask, open files and core size of a server that no shim has asked for."""
 _AGAIN: Final = "install it again: mcpguard server pin NAME"
 
 
@@ -73,6 +76,16 @@ class Launch(msgspec.Struct, frozen=True):
 def unpinned(hello: Hello) -> Launch:
     """What the shim asks for, as it is."""
     return Launch(hello.argv, for_server(hello.env), hello.cwd)
+
+
+def hello_for(name: str) -> Hello:
+    """What is asked for a peer that has no shim: a registered server, as this daemon would start it for itself.
+
+    Nothing of it is the peer's.
+    """
+    env = tuple(key + b"=" + value for key, value in os.environb.items() if key in MINIMUM)
+    home = os.fsencode(Path.home())
+    return Hello(__version__, b"", "name", name, home, _HABITS, (name.encode(),), env)
 
 
 class Launcher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -61,7 +62,7 @@ class Listener:
         self._unsettled = 0
         self._loop = asyncio.get_running_loop()
         self._handed = handed is not None
-        self._sock = handed or _bound(path, 0o111 if everybody else 0o177)
+        self._sock = handed or bound(path, 0o111 if everybody else 0o177)
         self._options = {_SO_PASSCRED: 1, _SO_PASSPIDFD: 1} if shims else {_SO_PASSRIGHTS: 0}
         self._ask(self._sock)
         self._sock.listen(_BACKLOG)  # also one that listens: from now on the kernel names us as the listener
@@ -124,12 +125,27 @@ class Listener:
             self._loop.add_reader(self._sock.fileno(), self._ready)
 
 
-def _bound(path: Path, mask: int) -> socket.socket:
-    """A socket of our own at a path; `mask`: the umask that it is made with."""
+def bound(path: Path, mask: int, *, occupied: bool = False) -> socket.socket:
+    """A socket of our own at a path, in place of one that nobody listens at.
+
+    Args:
+        path: Where.
+        mask: The umask that it is made with.
+        occupied: Whether somebody may listen there, who is left alone then.
+
+    Raises:
+        PeerError: Something that is not ours stands there, or the path is too long.
+        DaemonError: Somebody listens there, or a socket cannot be made.
+    """
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise PeerError(
             f"the socket path {path} is too long", hint="set MCPGUARD_RUNTIME_DIR to a shorter directory"
         )
+    if occupied:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.setblocking(False)
+            probe.connect(os.fspath(path))
+            raise DaemonError(f"somebody listens at {path} already", hint="choose another path")
     private_socket_path(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)

@@ -23,6 +23,7 @@ from mcpguard.policy.decider import Decider
 from mcpguard.policy.engine import compile_policy
 from mcpguard.policy.narrowed import narrow
 from mcpguard.policy.rules import RuleSet
+from mcpguard.policy.scoped import scoped
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.realpath import resolve
 
@@ -101,8 +102,9 @@ class Policies:
 
     def decider(self, standing: Standing) -> Decider:
         """The policy of one connection."""
+        tools = standing.caller.tools
         if self._rules is None:
-            return observe_snapshot(standing.server)
+            return scoped(observe_snapshot(standing.server), tools)
         decider: Decider = compile_policy(
             self._rules, standing.server, standing.caller, standing.surroundings
         )
@@ -110,7 +112,7 @@ class Policies:
             decider = narrow(decider, project, standing.caller, standing.surroundings, self._rules.labels)
         if self.doubted(standing.server):
             decider = cautious(decider, standing.caller, standing.surroundings)
-        return decider
+        return scoped(decider, tools)
 
     def standing(self, server: str, caller: Caller, cwd: str, found: Registered | None) -> Standing:
         """What the policy of a connection is compiled for; `cwd`: the server's working directory.

@@ -28,9 +28,9 @@ import msgspec
 
 from mcpguard.audit import record
 from mcpguard.audit.record import Record
-from mcpguard.daemon.callers import Attested
 from mcpguard.daemon.control import Caller, Personal, Verb
 from mcpguard.daemon.formerhosts import FormerHosts
+from mcpguard.daemon.party import Party
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.session import Session
 from mcpguard.errors import DaemonError, JournalError, TrustError
@@ -123,7 +123,7 @@ class Quarantine:
         """Whether a person must look at every call of a server."""
         return f"{SERVER}:{server}" in self._entries
 
-    def require(self, server: str, host: Attested) -> None:
+    def require(self, server: str, host: Party) -> None:
         """Refuse a connection of a server or a host in quarantine.
 
         Raises:
@@ -134,10 +134,10 @@ class Quarantine:
             self._remember()
         if self._fault is not None:
             raise self._fault
-        if found := self._holds(server, host.recognition.name):
+        if found := self._holds(server, host.name):
             raise TrustError(_cause(found), hint=_step(found))
 
-    def met(self, host: Attested) -> None:
+    def met(self, host: Party) -> None:
         """A host has come."""
         if self._former.met(host) and self._entries:
             self._remember()
@@ -148,7 +148,7 @@ class Quarantine:
 
     def refusal(self, session: Session) -> str:
         """Why a connection may not go on, as a sentence; empty if it may."""
-        found = self._holds(session.server, session.host.recognition.name)
+        found = self._holds(session.server, session.host.name)
         return _sentence(found) if found else ""
 
     def _holds(self, server: str, host: str) -> Entry | None:
@@ -202,7 +202,7 @@ class Quarantine:
     def _enforce(self, entry: Entry) -> int:
         ended = 0
         for session in list(self._sessions.values()):
-            name = session.server if entry.kind == SERVER else session.host.recognition.name
+            name = session.server if entry.kind == SERVER else session.host.name
             if entry.how == REFUSE and name == entry.name:
                 session.cut(_sentence(entry))
                 ended += 1

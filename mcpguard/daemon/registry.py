@@ -123,6 +123,10 @@ class Registry:
             )
         return None
 
+    def known(self, name: str) -> bool:
+        """Whether a server of that name is registered."""
+        return self._is_registered(name)
+
     def verified(self, name: str) -> Registered:
         """A registered server, whose manifest is verified now.
 

@@ -18,8 +18,8 @@ import time
 from typing import Protocol, assert_never
 
 from mcpguard import limits
-from mcpguard.daemon.callers import Attested
 from mcpguard.daemon.linger import Linger, cores
+from mcpguard.daemon.party import Party
 from mcpguard.daemon.policies import Standing
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered
@@ -125,7 +125,7 @@ class Session:
         recorder: Where records go.
         standing: What its policy is compiled for.
         upstream: The running server.
-        host: The attested host; closed with the session.
+        host: Who is on the host's side; closed with the session.
         registered: The server's manifest; None if it has none.
         outside: What the gate's other commands are for.
     """
@@ -137,7 +137,7 @@ class Session:
         recorder: Recorder,
         standing: Standing,
         upstream: Upstream,
-        host: Attested,
+        host: Party,
         registered: Registered | None,
         outside: Outside,
     ) -> None:

@@ -74,6 +74,15 @@ class Inlet:
         poll.register(self._fd, _HANGUP)
         return self._open and bool(poll.poll(0))
 
+    def drain(self) -> None:
+        """Read what is there already, to its end: the writer is gone."""
+        self.resume()
+        while self.watching:
+            before = select.select([self._fd], [], [], 0)[0]
+            if not before:
+                return
+            self._ready()
+
     def close(self) -> None:
         """Stop reading and let go of the descriptor."""
         self.pause()

@@ -179,7 +179,7 @@ class Ledger:
         self, side: Side, method: str, target: str, decision: Decision, *, observing: bool | None = None
     ) -> Ruling:
         """A ruling, its encoded members remembered: requests differ, what is said of them seldom does."""
-        observing = self.observing if observing is None else observing
+        observing = (self.observing if observing is None else observing) and not decision.binding
         known = (side, method, target, decision.verdict, decision.rule)
         tails = self._tails.get(known)
         if tails is None:

@@ -130,7 +130,7 @@ class Listing:
                 chain.names.add(name)
                 if holds == "tools":
                     self._know(name)
-            if snapshot.observing or _usable(snapshot, holds, str(name)):
+            if _usable(snapshot, holds, str(name)):
                 kept.append(entry)
         return kept
 
@@ -177,7 +177,7 @@ class _Page:
 
 def _usable(snapshot: Decider, holds: str, name: str) -> bool:
     if snapshot.observing:
-        return True
+        return holds != "tools" or not snapshot.tool(name).binding
     if holds == "tools":
         decision = snapshot.tool(name)
     elif name and holds != "resourceTemplates":

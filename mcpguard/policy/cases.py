@@ -28,7 +28,7 @@ from mcpguard.model import DAY, Caller, Charge, Decision, Json, Verdict
 from mcpguard.policy.circumstances import Circumstances
 from mcpguard.policy.conditions import Condition
 from mcpguard.policy.meters import key_of
-from mcpguard.policy.rules import HOST, Limit, Rule
+from mcpguard.policy.rules import CREDENTIALS, HOST, Limit, Rule
 
 _WORDS: Final = {Verdict.DENY: "denies", Verdict.ASK: "asks", Verdict.ALLOW: "allows"}
 _UNITS: Final = {1.0: "s", 60.0: "min", 3600.0: "h"}
@@ -323,8 +323,8 @@ def _charge(rule: Rule, limit: Limit, caller: Caller, server: str, name: str, zo
 
 
 def _principal(caller: Caller) -> str:
-    """The narrowest name of a caller: that of an enrolled host, else its user's."""
-    for kind in (HOST, _UID):
+    """The narrowest name of a caller: that of an enrolled host, what a credential says, else its user's."""
+    for kind in (HOST, *CREDENTIALS, _UID):
         for principal in caller.principals:
             if principal.startswith(kind):
                 return principal

@@ -15,6 +15,7 @@ from mcpguard.policy.reading import found, is_name, nearest
 from mcpguard.policy.rules import (
     ANYBODY,
     ARGUMENTS,
+    CREDENTIALS,
     GATED_METHODS,
     HOST,
     PRESENCE,
@@ -26,6 +27,7 @@ from mcpguard.policy.rules import (
 
 _DURATION: Final = re.compile(r"[0-9]{1,6}[smh]")
 _UID: Final = re.compile(r"uid:(?:0|[1-9][0-9]{0,9})")
+_CREDENTIAL: Final = re.compile(rf"(?:{'|'.join(CREDENTIALS)})[!-~]{{1,{limits.PRINCIPAL_CHARS}}}")
 _GROUP: Final = re.compile(r"group:[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\$?")
 _GRADES: Final = {grade.name: grade for grade in Grade}
 _EFFECTS: Final = {"allow": Verdict.ALLOW, "ask": Verdict.ASK, "deny": Verdict.DENY}
@@ -106,9 +108,18 @@ class RuleReader(ConditionReader):
             raise self.fault(path, f"expected a role of this file, found {found(name)}", near)
         if name.startswith(HOST) and is_name(name.removeprefix(HOST)):
             return name
+        if name.startswith(CREDENTIALS):
+            if _CREDENTIAL.fullmatch(name):
+                return name
+            raise self.fault(
+                path,
+                f"expected up to {limits.PRINCIPAL_CHARS} visible characters after the kind, found {found(name)}",
+                'write who = ["cert:build-agent"]',
+            )
         hint = "" if name.startswith(HOST) else 'write who = ["host:claude-code"]'
         message = (
-            'expected "any", "host:NAME", "role:NAME", "uid:N" or "group:NAME", a name of 1 to 64 of '
+            'expected "any", "host:NAME", "role:NAME", "uid:N", "group:NAME" or what a credential gives ("cert:", '
+            '"key:", "jwt:", "spiffe://"), a name of 1 to 64 of '
             f"a-z 0-9 _ . -, found {found(name)}"
         )
         raise self.fault(path, message, hint)

@@ -51,6 +51,9 @@ ROLE: Final = "role:"
 GROUP: Final = "group:"
 """What the principal of a group of the operating system begins with; its name follows."""
 
+CREDENTIALS: Final = ("spiffe://", "cert:", "key:", "jwt:", "claim:")
+"""What principals of peers beyond stdio begin with, the narrowest kind first; what their credential says follows."""
+
 ASK: Final = "ask"
 ALLOW_SAME_OWNER: Final = "allow_same_owner"
 """What `on_update` says of an enrolled host whose executable changed: a person looks at it first, or it is enough

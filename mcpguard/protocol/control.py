@@ -19,10 +19,10 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `approve`, `deny`, `presence`,
             `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`,
             `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`, `apikeys`,
-            `apikey-create`, `apikey-rotate`, `apikey-revoke`, and those of `daemon.certdesk`.
+            `apikey-create`, `apikey-rotate`, `apikey-revoke`, `listeners`, `listeners-reload`, `serve`, and those of `daemon.certdesk`.
         v: Version of this wire.
         source: Where the text comes from, for people.
-        text: The policy, the enrolment or the signed envelope that is put; what is to be erased, or what
+        text: The policy, the enrolment or the signed envelope that is put; what is to be erased, a listener, or what
             is asked for an API key (`daemon.apikeys.Wanted`), as JSON text.
         name: The host or server that is meant; of `quarantine-put`, as `server:NAME` or `host:NAME`.
         definitions: For `server-put`, the definitions whose digests the manifest pins, as JSON text.

@@ -116,6 +116,9 @@ def export_dir() -> Path:
 def auth_dir() -> Path:
     """How peers beyond stdio are recognised: `auth.toml`, and the digests of API keys."""
     return state_dir() / "auth"
+def serve_dir() -> Path:
+    """Where the daemon listens beside its own sockets (`serve.toml`)."""
+    return state_dir() / "serve"
 
 
 def presence_dir() -> Path:

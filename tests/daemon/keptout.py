@@ -17,7 +17,7 @@ class Connection:
 
     def __init__(self, server: str, host: str = "", projects: tuple[Any, ...] = ()) -> None:
         self.server = server
-        self.host = SimpleNamespace(recognition=SimpleNamespace(name=host))
+        self.host = SimpleNamespace(name=host)
         self.standing = SimpleNamespace(projects=projects)
         self.reasons: list[str] = []
 

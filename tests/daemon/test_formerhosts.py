@@ -19,9 +19,7 @@ def instance(pid: int) -> int:
 
 
 def host(pid: int, number: int) -> Any:
-    return SimpleNamespace(
-        pid=pid, facts=SimpleNamespace(instance=number), caller=SimpleNamespace(instance=f"{pid}-{number}")
-    )
+    return SimpleNamespace(pid=pid, handle=number, caller=SimpleNamespace(instance=f"{pid}-{number}"))
 
 
 def test_a_host_counts_as_long_as_its_process_lives() -> None:

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from mcpguard.cli import serve
+from mcpguard.cli import daemonmain
 
 WHEN, NAME = sys.argv[1].split()
 VICTIM, ROOT = sys.argv[2:]
@@ -81,7 +81,7 @@ def main() -> None:
         holder = getattr(holder, part)
     setattr(holder, name, wrapped(getattr(holder, name)))
     sys.argv = ["mcpguard", "daemon", "start"]
-    sys.exit(serve.main())
+    sys.exit(daemonmain.main())
 
 
 main()

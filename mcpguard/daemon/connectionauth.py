@@ -1,0 +1,179 @@
+"""Who is at the other end of a listener: what the connection alone shows, joined with what authenticators say.
+
+Rule 1: all kinds that a listener names are required. What is not shown, or cannot be checked here, refuses.
+Rule 2: kinds that are joined narrow: who shows two credentials may what both allow, and is called by the names of
+both.
+
+`uid` is what the kernel says of the peer of a Unix socket, `cert` the verified certificate of a TLS client. Every
+other kind is an authenticator's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from mcpguard.credentials.presented import Authenticated, Found, Presented
+from mcpguard.errors import ConfigError, PeerError
+from mcpguard.model import JsonObject
+from mcpguard.system.accounts import groups_of
+from mcpguard.system.servefile import CERT, UID, Listen
+from mcpguard.system.tlsfiles import Keeper
+
+_OWN: Final = (UID, CERT)
+_GROUP: Final = "group:"
+
+
+class Authenticators(Protocol):
+    """A chain of authenticators for what a request shows beside its connection."""
+
+    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+        """Who it is, by all of these kinds.
+
+        Raises:
+            PeerError: It is not shown, or not right; a sentence without anything secret.
+        """
+
+    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+        """What a credential gives now that was found right before: the same, less, or nothing.
+
+        Asked now and then while a connection lasts. What can be shown once only is not asked for again.
+
+        Raises:
+            PeerError: It counts no more: expired, revoked, its key was changed.
+        """
+
+    def still(self, found: Authenticated) -> str:
+        """Empty while a credential counts; else why not, a sentence. Quick: asked before sensitive calls."""
+
+
+class Unknown(PeerError):
+    """No credential was shown, or one that is wrong: another one may do. Counted against the network."""
+
+
+class ConnectionAuth:
+    """Authenticates the peers of one listener.
+
+    Args:
+        listen: The listener.
+        keeper: Whoever has its certificates; None for a Unix socket.
+        others: What checks kinds other than `uid` and `cert`; None if nothing does.
+
+    Raises:
+        ConfigError: The listener requires a kind that nothing here checks.
+    """
+
+    def __init__(self, listen: Listen, keeper: Keeper | None, others: Authenticators | None) -> None:
+        self._listen = listen
+        self._keeper = keeper
+        self._others = others
+        self._uids = frozenset(listen.uids or (os.geteuid(),))
+        self.required = tuple(kind for kind in listen.auth if kind not in _OWN)
+        if self.required and others is None:
+            raise ConfigError(
+                f"nothing here checks credentials of the kind {self.required[0]!a}", file=listen.name, key="auth",
+                hint='use "uid" or "cert"',
+            )  # fmt: skip
+
+    async def authenticate(self, presented: Presented) -> Found:
+        """Who a peer is.
+
+        Raises:
+            Unknown: A credential is missing or wrong.
+            PeerError: The peer may not connect here, whatever it shows.
+        """
+        found = self._connected(presented)
+        other = None
+        if self.required and self._others is not None:
+            try:
+                other = await self._others.authenticate(presented, self.required)
+            except PeerError as error:
+                raise Unknown(error.message, hint=error.hint) from error
+        return _joined(found, other)
+
+    async def renewed(self, found: Found, presented: Presented) -> Found:
+        """What the credentials of an open connection give now.
+
+        Raises:
+            PeerError: They count no more.
+        """
+        other = found.other
+        if other is not None and self._others is not None:
+            other = await self._others.renew(other, presented)
+        return _joined(self._connected(presented), other)
+
+    def _connected(self, presented: Presented) -> list[Authenticated]:
+        """What the connection alone shows."""
+        found: list[Authenticated] = []
+        if UID in self._listen.auth:
+            found.append(self._user(presented))
+        if CERT in self._listen.auth:
+            found.append(self._holder(presented))
+        return found
+
+    def still(self, found: Found, presented: Presented) -> str:
+        """Empty while a credential counts; else why not."""
+        if found.whole.expires and found.whole.expires <= time.time():
+            return "the credential has expired"
+        if (
+            CERT in self._listen.auth
+            and self._keeper is not None
+            and (why := self._keeper.refused(presented.certificate))
+        ):
+            return why
+        other = found.other
+        return self._others.still(other) if other is not None and self._others is not None else ""
+
+    def _user(self, presented: Presented) -> Authenticated:
+        uid = presented.uid
+        if uid is None:
+            raise PeerError("the kernel does not say who is at the other end")
+        if uid not in self._uids:
+            raise PeerError(
+                f"uid {uid} may not use the listener {self._listen.name}",
+                hint="its `uids` in serve.toml say who may",
+            )
+        groups = frozenset(f"{_GROUP}{name}" for name in groups_of(uid))
+        return Authenticated(frozenset({f"uid:{uid}"}) | groups, {}, instance=f"uid:{uid}")
+
+    def _holder(self, presented: Presented) -> Authenticated:
+        from mcpguard.credentials.certificate import authenticated  # noqa: PLC0415 (x509: only for TLS)
+
+        if not presented.certificate:
+            raise Unknown(
+                "no client certificate was shown", hint="connect with one that the listener's CA has issued"
+            )
+        if self._keeper is not None and (why := self._keeper.refused(presented.certificate)):
+            raise Unknown(why)
+        return authenticated(presented.certificate)
+
+
+def _in_time(found: Authenticated) -> Authenticated:
+    if found.expires and found.expires <= time.time():
+        raise Unknown("the credential has expired", hint="get a new one")
+    return found
+
+
+def _joined(connected: Sequence[Authenticated], other: Authenticated | None) -> Found:
+    found = [*connected, other] if other is not None else connected
+    return Found(_in_time(found[0] if len(found) == 1 else _one(found)), other)
+
+
+def _one(found: Sequence[Authenticated]) -> Authenticated:
+    """Several credentials as one."""
+    evidence: JsonObject = {}
+    for each in found:
+        evidence.update(each.evidence)
+    scoped = [each for each in found if each.servers or each.tools]
+    if len(scoped) > 1:
+        raise PeerError("two credentials are both for some servers or tools only, and only one may be")
+    return Authenticated(
+        principals=frozenset().union(*(each.principals for each in found)),
+        evidence=evidence,
+        expires=min((each.expires for each in found if each.expires), default=0.0),
+        servers=scoped[0].servers if scoped else (),
+        tools=scoped[0].tools if scoped else (),
+        instance=" + ".join(each.instance for each in found if each.instance),
+    )
