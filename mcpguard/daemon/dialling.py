@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -20,6 +22,8 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from mcpguard import __version__, limits
@@ -40,6 +44,15 @@ _SINGLE: Final = (
     "location",
 )
 """Fields that come once or not at all: two readers of two values would choose differently."""
+
+_BROKEN_OFF: Final = (
+    "breaks off the TLS handshake",
+    "it must speak TLS 1.3; or it does not accept our certificate, or wants one",
+)
+_HEAD_BYTES: Final = limits.REMOTE_HEADERS * 1024
+_END: Final = re.compile(rb"\n\r?\n")
+_FOLDED: Final = re.compile(rb"\n[ \t]")
+_INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1")
 
 Lookup = Callable[[str, int], Awaitable[list[tuple[int, str]]]]
 """Name and port to families and addresses."""
@@ -77,15 +90,16 @@ class Dialler:
         proxy = remote.proxy.removeprefix("http://").rpartition(":")
         self._hop = (proxy[0] or self.target.host).strip("[]"), int(proxy[2] or self.target.port)
 
-    async def session(self) -> aiohttp.ClientSession:
-        """A client for this server, which the caller closes; a first connection has shown that it is the one.
+    async def session(self, *, eager: bool = True) -> aiohttp.ClientSession:
+        """A client for this server, which the caller closes; `eager`: a first connection shows that it is the one.
 
         Raises:
             TrustError: The server is not the one that the manifest names, or is where it may not be.
             UpstreamError: It cannot be reached.
         """
         with self._told():
-            connector = self._unix() if self.target.socket else await self._tcp()
+            connector = self._unix() if self.target.socket else await self._tcp(eager=eager)
+        connector._factory = _strict(asyncio.get_running_loop())  # noqa: SLF001 (no other way in)
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -110,10 +124,10 @@ class Dialler:
 
     # --- TCP ---------------------------------------------------------------------------------------------------
 
-    async def _tcp(self) -> aiohttp.TCPConnector:
+    async def _tcp(self, *, eager: bool) -> aiohttp.TCPConnector:
         if self.target.scheme == "https":
             await self._prepare()
-            if not self._remote.proxy:
+            if eager and not self._remote.proxy:
                 await self._once(self._tls)
         return aiohttp.TCPConnector(
             ssl=self._tls or False,
@@ -237,6 +251,47 @@ class _OwnedUnixConnector(aiohttp.UnixConnector):
         return made
 
 
+class _Strict(ResponseHandler):
+    """A connection that refuses a folded header field, which aiohttp's parser of answers lets pass."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._head: bytes | None = None
+
+    def set_response_params(self, **more: Any) -> None:
+        self._head = b""
+        super().set_response_params(**more)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None and (fault := self._fault(data)):
+            if self.transport is not None:
+                self.transport.close()
+            self._head = None
+            self.set_exception(HttpProcessingError(code=502, message=fault))
+            return
+        super().data_received(data)
+
+    def _fault(self, data: bytes) -> str:
+        """What is wrong with the head, as far as it has come."""
+        rest = (self._head or b"") + data
+        while (end := _END.search(rest)) is not None:
+            head, rest = rest[: end.start() + 1], rest[end.end() :]
+            if _FOLDED.search(head):
+                return "a folded header field"
+            if not _INTERIM.match(head):
+                self._head = None
+                return ""
+        self._head = rest
+        if _FOLDED.search(rest):
+            return "a folded header field"
+        return "a head without end" if len(rest) > _HEAD_BYTES else ""
+
+
+def _strict(loop: asyncio.AbstractEventLoop) -> functools.partial[ResponseHandler]:
+    made: Callable[..., Any] = _Strict
+    return functools.partial(made, loop=loop)
+
+
 # --- answers -------------------------------------------------------------------------------------------------
 
 
@@ -290,7 +345,7 @@ def told(error: BaseException, target: Target) -> GuardError:
     chain = _chain(error)
     place = visible(target.shown)
     for each in chain:
-        if isinstance(each, ssl.SSLError):
+        if isinstance(each, ssl.SSLError) and not isinstance(each, aiohttp.ClientError):
             what, hint = tls.sentence(each)
             return TrustError(f"the server at {place} is refused: {what}", hint=hint)
         if isinstance(each, EgressError):
@@ -310,6 +365,10 @@ def _plain(chain: Sequence[BaseException]) -> tuple[str, str]:
             return f"answers with {each}", "ask its owner"
         if isinstance(each, socket.gaierror):
             return "has a name that does not resolve", "compare the URL"
+        if isinstance(each, ConnectionResetError) and not isinstance(chain[0], aiohttp.ClientOSError):
+            return _BROKEN_OFF
+        if isinstance(each, aiohttp.ClientConnectorError) and isinstance(each.os_error, ConnectionResetError):
+            return _BROKEN_OFF
         if isinstance(
             each, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError | ConnectionResetError
         ):
@@ -320,7 +379,9 @@ def _plain(chain: Sequence[BaseException]) -> tuple[str, str]:
             return "cannot be reached through the proxy", "is the proxy running?"
         if isinstance(each, TimeoutError):
             return "does not answer in time", "is it running?"
-        if isinstance(each, OSError) and each.strerror and type(each) not in (OSError, aiohttp.ClientOSError):
+        if isinstance(each, ConnectionAbortedError):
+            return "does not answer in time", "is it running?"  # asyncio gave the handshake up
+        if isinstance(each, OSError) and each.strerror and not isinstance(each, aiohttp.ClientError):
             return f"cannot be reached: {each.strerror.lower()}", "is it running?"
     last = chain[-1]
     return f"cannot be reached: {visible(str(last) or type(last).__name__)[:200]}", "is it running?"
