@@ -477,3 +477,46 @@ NETWORKS: Final = 4096
 """Networks whose failures are remembered."""
 PROVEN: Final = 4096
 """Credentials that have been right lately, so that a flood of wrong ones beside them does not keep them away."""
+# --- remote servers -------------------------------------------------------------------------------------
+REMOTE_CA_CHARS: Final = 64 * KIB
+"""Longest list of CA certificates in a manifest, characters of PEM: a quarter of an envelope."""
+REMOTE_PINS: Final = 16
+"""Public keys that one remote server may have."""
+REMOTE_NETWORKS: Final = 16
+"""Networks that one remote server may be in."""
+UNIX_PATH_BYTES: Final = 107
+"""Longest path of a Unix socket, bytes (unix(7): 108 with its NUL)."""
+REMOTE_CONNECT_SECONDS: Final = 10.0
+"""Time to resolve a name, for a TCP connection, and for the TLS handshake, seconds each."""
+REMOTE_FIRST_BYTE_SECONDS: Final = 600.0
+"""Time until the head of the answer to a request, seconds: a server that answers in JSON works until then."""
+REMOTE_BRIEF_SECONDS: Final = 30.0
+"""Likewise for whatever a server need not work for: handshakes, notifications, answers, metadata."""
+REMOTE_IDLE_SECONDS: Final = 300.0
+"""Time between two pieces of a body; servers send comments to keep a stream alive, mostly every 15 to 30 s."""
+REMOTE_HEADERS: Final = 64
+"""Header fields of one answer."""
+REMOTE_HEADER_BYTES: Final = 8 * KIB
+"""Longest header field, and longest status line, of one answer."""
+REMOTE_CALLS: Final = 256
+"""Requests to one remote server that are on their way at a time; further ones wait."""
+REMOTE_WAITING_BYTES: Final = 4 * MIB
+"""Messages that wait to be sent to one remote server before the host is no longer read, bytes."""
+REMOTE_TAIL_SECONDS: Final = 1.0
+"""An event stream may stay open for this long after the answer that it was opened for."""
+REMOTE_EVENTS: Final = 100_000
+"""Events of one stream that was opened for one answer."""
+SSE_LINE_BYTES: Final = 8 * MIB
+"""Longest line, and most data, of one event: that of a message."""
+SSE_CHATTER_BYTES: Final = 1 * MIB
+"""Bytes of a stream between two events: comments, unknown fields, empty lines."""
+SSE_ID_CHARS: Final = 1024
+"""Longest id of an event that is remembered to resume at."""
+SSE_RETRY_SECONDS: Final = 60.0
+"""Longest time that a server may make us wait before a stream is resumed."""
+REMOTE_RESUMES: Final = 5
+"""Tries in a row to resume one stream that bring no event."""
+SESSION_ID_CHARS: Final = 1024
+"""Longest session id of a remote server."""
+REMOTE_GOODBYE_SECONDS: Final = 2.0
+"""Time for a remote server to be told that a session is over."""

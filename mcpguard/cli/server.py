@@ -23,7 +23,7 @@ from typing import Any
 import click
 import msgspec
 
-from mcpguard.cli import acceptance, drafting, serverwords, sources
+from mcpguard.cli import acceptance, drafting, remoteadd, serverwords, sources
 from mcpguard.cli.main import DRIFT, REFUSED
 from mcpguard.cli.pinning import pin
 from mcpguard.cli.registered import Servers, Shown, servers
@@ -38,6 +38,7 @@ from mcpguard.identity.described import Definitions, parse_definitions
 from mcpguard.identity.dsse import parse_envelope
 from mcpguard.identity.manifest import Manifest, parse_manifest
 from mcpguard.identity.pinlevel import LABELS
+from mcpguard.identity.remote import Remote
 from mcpguard.identity.statement import parse_json
 from mcpguard.model import JsonObject
 from mcpguard.system import paths
@@ -70,22 +71,28 @@ server.add_command(pin)
 @click.option("--set", "fixed", metavar="VAR=VALUE", multiple=True, help="Set a variable for the server.")
 @click.option("--cwd", metavar="DIR", help="Run it here; otherwise where the host starts it.")
 @click.option("--host-argv", metavar="WORDS", help="What the host's configuration says, if not the command.")
+@remoteadd.remote_options
 @_expires
 @_key
 @_yes
 def add(name: str, command: tuple[str, ...], source: str | None, *, yes: bool, **options: Any) -> None:
-    """Register a server: `server add NAME -- COMMAND...`.
+    """Register a server: `server add NAME -- COMMAND...`, or `server add NAME --url URL`.
 
     Starts the command once in each era, in a scratch directory and without your environment, and asks what it offers.
     Shows what it runs, what it may see and what it offers; asks; signs that with your key. From then on
     `mcpguard run NAME`, and `mcpguard run -- COMMAND...`, run exactly this.
     """
-    if bool(command) == bool(source):
-        raise click.UsageError("give either -- COMMAND... or --from FILE")
+    if [bool(command), bool(source), bool(options["url"])].count(True) != 1:
+        raise click.UsageError("give one of -- COMMAND..., --url URL and --from FILE")
     with errors_told():
         check_name(name)
         known = servers()
         _require_new(known, name)
+        remote = remoteadd.described(options)
+        if remote is not None:
+            lasting = drafting.lasting(options["expires"] or drafting.EXPIRES)
+            _add_remote(known, name, remote, lasting, options["key"], yes=yes)
+            return
         if source and not sources.is_draft(read(source)):
             _add_published(known, name, source, yes=yes)
             return
@@ -259,6 +266,20 @@ def _add_command(
         tell(f"note: what it runs is not pinned; pin it: mcpguard server pin {asked.name}")
 
 
+def _add_remote(
+    known: Servers, name: str, remote: Remote, lasting: dt.timedelta, key: str | None, *, yes: bool
+) -> None:
+    probed = remoteadd.probed(remote)
+    seen = held().seen.manifests
+    version = 1 + (seen[name].version if name in seen else 0)
+    manifest = remoteadd.draft(name, remote, probed, version=version, now=wall_clock(), lasting=lasting)
+    say(*serverwords.in_words(manifest, probed.definitions))
+    _tell_probed(probed, [])
+    confirm("Sign this and let hosts use it?", yes=yes)
+    known.sign_and_put(name, manifest, probed.definitions, local_signer(key, yes=yes))
+    say(f"{name}: registered, version {version}, until {manifest.expires}")
+
+
 def _tell_probed(probed: Probed, doubts: list[str]) -> None:
     for era, reason in probed.silent.items():
         tell(f"note: it does not speak the {era} era: {reason}")
@@ -300,16 +321,19 @@ def _accepted(shown: Shown, *, probe: bool) -> tuple[Manifest, Definitions]:
             raise TrustError(str(problem))
         return acceptance.observed(shown)
     launch = shown.manifest.launch
-    argv, fixed = acceptance.placed(shown.manifest, paths.store_dir())
-    tell(f"starting {shlex.join(argv)}")
-    probed = probe_now(
-        argv,
-        environ=os.environb,
-        passed=launch.env_pass,
-        fixed=fixed,
-        cwd=launch.cwd if launch.cwd.startswith("/") else "",
-        tell=tell,
-    )
+    if launch.remote is not None:
+        probed = remoteadd.probed(launch.remote)
+    else:
+        argv, fixed = acceptance.placed(shown.manifest, paths.store_dir())
+        tell(f"starting {shlex.join(argv)}")
+        probed = probe_now(
+            argv,
+            environ=os.environb,
+            passed=launch.env_pass,
+            fixed=fixed,
+            cwd=launch.cwd if launch.cwd.startswith("/") else "",
+            tell=tell,
+        )
     _tell_probed(probed, [])
     manifest = acceptance.updated(shown.manifest)
     manifest = msgspec.structs.replace(

@@ -18,6 +18,7 @@ from typing import Final
 
 from mcpguard.audit.record import cut
 from mcpguard.cli.drafting import risk_of
+from mcpguard.cli.remoteadd import in_words as in_words_of
 from mcpguard.credentials.environment import MINIMUM
 from mcpguard.identity.described import KINDS, Definitions, Observation
 from mcpguard.identity.manifest import HOST_CWD, SESSION_TMP, ExecutablePin, Manifest
@@ -32,6 +33,7 @@ _RISKS: Final = {
     "write": "says it writes",
     "destructive": "says it may destroy",
 }
+_REMOTE: Final = "P1, who answers; may still change: everything that runs there"
 _PLACES: Final = {
     HOST_CWD: "the directory that the host starts it in",
     SESSION_TMP: "a directory made for each session",
@@ -50,6 +52,8 @@ def in_words(manifest: Manifest, definitions: Definitions) -> list[str]:
 
 def _runs(manifest: Manifest) -> list[str]:
     launch, level = manifest.launch, manifest.pin
+    if launch.remote is not None:
+        return [*(_line(*each) for each in in_words_of(launch.remote)), _line("pinned", _REMOTE)]
     lines = [
         _line("runs", shlex.join(launch.argv)),
         _line("when a host says", shlex.join(launch.host_argv)),
@@ -87,9 +91,13 @@ def owner(path: str) -> str:
 
 def _sees(manifest: Manifest) -> list[str]:
     launch = manifest.launch
-    lines = [
-        _line("gets", f"of the host's environment {', '.join(sorted(name.decode() for name in MINIMUM))}")
-    ]
+    lines = (
+        []
+        if launch.remote is not None
+        else [
+            _line("gets", f"of the host's environment {', '.join(sorted(name.decode() for name in MINIMUM))}")
+        ]
+    )
     if launch.env_pass:
         lines.append(_line("and", ", ".join(launch.env_pass)))
     lines += [_line("set", f"{name}={value}") for name, value in launch.env_set.items()]

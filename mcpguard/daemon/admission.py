@@ -29,12 +29,13 @@ from mcpguard.daemon.registry import Registered, Registry
 from mcpguard.daemon.revival import Restarts, covered
 from mcpguard.daemon.session import Session, Upstream
 from mcpguard.daemon.spawn import Spawner
-from mcpguard.daemon.upstream import connect
+from mcpguard.daemon.upstream import connect, reach
 from mcpguard.daemon.vigilance import Vigilance
 from mcpguard.errors import GuardError, PeerError, TrustError, UpstreamError
 from mcpguard.gate.gate import Gate
 from mcpguard.identity.naming import server_name
-from mcpguard.model import JsonObject, Mode, Side
+from mcpguard.identity.remote import is_url
+from mcpguard.model import JsonObject, Mode, Side, visible
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.hello import Hello
 from mcpguard.system.descriptors import check_stdio, close_all
@@ -199,7 +200,9 @@ class Admission:
                 launch = await self._launcher.prepare(ticket.registered.manifest, hello)
             cwd = os.fsdecode(launch.cwd)
             standing = self._policies.standing(ticket.name, host.caller, cwd, ticket.registered)
-            upstream, source, sink = await self._reach(courier.descriptors[2], hello, launch)
+            upstream, source, sink = await self._reach(
+                courier.descriptors[2], hello, launch, ticket.registered
+            )
             launch = launch.executed()
             try:
                 require_unchanged(host)
@@ -311,7 +314,7 @@ class Admission:
             hello = self._audience.launched(hello, found.manifest)
             launch = await self._launcher.prepare(found.manifest, hello)
         try:
-            reached = await self._reach(stderr, hello, launch)
+            reached = await self._reach(stderr, hello, launch, found and self._registry.defined(found))
         except BaseException:
             launch.tidy()
             raise
@@ -333,8 +336,14 @@ class Admission:
             self._company.outside(lambda findings: self._registry.noticed(ticket.name, findings)),
         )  # fmt: skip
 
-    async def _reach(self, stderr: int, hello: Hello, launch: Launch) -> tuple[Upstream, int, int]:
+    async def _reach(
+        self, stderr: int, hello: Hello, launch: Launch, registered: Registered | None
+    ) -> tuple[Upstream, int, int]:
         """The server, with this stderr, and the descriptors to read from and write to it."""
+        if launch.remote is not None:
+            tools = registered.definitions.tools if registered else {}
+            reached = await reach(launch.remote, tools)
+            return (reached, *reached.descriptors())
         if hello.kind == "connect":
             listening = await connect(_absolute(hello.cwd, hello.argv[0]), os.geteuid())
             return (listening, *listening.descriptors())
@@ -376,6 +385,11 @@ def _require_leave(hello: Hello, name: str, found: Registered | None, rules: Rul
         raise UpstreamError(
             f"no server is registered as {name!a}", code=FAILED,
             hint=f"register it: mcpguard server add {name} -- COMMAND...",
+        )  # fmt: skip
+    if found is None and hello.argv[:1] and is_url(os.fsdecode(hello.argv[0])):
+        raise UpstreamError(
+            "a server at a URL must be registered first", code=FAILED,
+            hint=f"mcpguard server add {name} --url {visible(os.fsdecode(hello.argv[0]))}",
         )  # fmt: skip
     if rules.mode is Mode.OBSERVE or rules.unpinned:
         return

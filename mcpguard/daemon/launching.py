@@ -30,6 +30,7 @@ from mcpguard import __version__
 from mcpguard.credentials.environment import MINIMUM, for_manifest, for_server
 from mcpguard.errors import TrustError
 from mcpguard.identity.manifest import HOST_CWD, SESSION_TMP, STORE, Manifest
+from mcpguard.identity.remote import Remote
 from mcpguard.protocol.hello import Hello
 from mcpguard.system.pinned import Shelf
 from mcpguard.system.tree import tree_digest
@@ -51,6 +52,7 @@ class Launch(msgspec.Struct, frozen=True):
         image: Descriptor of the executable that was hashed, which `tidy` closes; -1 to look `argv[0]` up when it is
             executed.
         scratch: Directory that was made for this session; empty if none was.
+        remote: The server that is connected to instead.
     """
 
     argv: tuple[bytes, ...]
@@ -58,6 +60,7 @@ class Launch(msgspec.Struct, frozen=True):
     cwd: bytes
     image: int = -1
     scratch: str = ""
+    remote: Remote | None = None
 
     def executed(self) -> Launch:
         """Let go of the executable, which runs by now: who wants to write to it would wait for the lease on it."""
@@ -137,6 +140,8 @@ class Launcher:
     def _verified(self, manifest: Manifest, hello: Hello) -> Launch:
         launch = manifest.launch
         _check_secrets(manifest)
+        if launch.remote is not None:
+            return Launch(hello.argv, [], hello.cwd, remote=launch.remote)
         opened = {
             pin.path: self._shelf.open(self._placed(pin.path), pin.sha256) for pin in manifest.executables
         }

@@ -23,7 +23,7 @@ import functools
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +32,11 @@ from mcpguard.audit.knownvalues import of_environment
 from mcpguard.audit.redact import Redactor
 from mcpguard.credentials.environment import MINIMUM, for_manifest
 from mcpguard.daemon.probed import Answers, Probed, merged
-from mcpguard.daemon.spawn import Child, Spawner
+from mcpguard.daemon.session import Upstream
+from mcpguard.daemon.spawn import Spawner
+from mcpguard.daemon.upstream import reach
 from mcpguard.errors import ProtocolError, UpstreamError
+from mcpguard.identity.remote import Remote
 from mcpguard.model import Era, Json, JsonObject
 from mcpguard.protocol import meta
 from mcpguard.protocol.framing import LineBuffer
@@ -89,6 +92,28 @@ def probe_now(
         return asyncio.run(probe(argv, env, work, patience=patience, tell=tell))
 
 
+def probe_remote_now(remote: Remote, *, tell: Callable[[str], None] = lambda _: None) -> Probed:
+    """Probe a server that somebody else runs, in an event loop of its own.
+
+    Raises:
+        TrustError: It is not the server that is meant, or is where it may not be.
+        UpstreamError: It cannot be reached, or answers in no era.
+    """
+
+    async def start(redactor: Redactor) -> _Talk:
+        reached = await reach(remote, {})
+        talk = _Talk(reached, redactor)
+        source, sink = reached.descriptors()
+        silence, nothing = os.pipe()
+        os.close(nothing)
+        await talk.open(source, silence, sink)
+        return talk
+
+    return asyncio.run(
+        _asked(start, limits.REMOTE_BRIEF_SECONDS, tell, "compare the URL with what its owner says")
+    )
+
+
 async def probe(
     argv: Sequence[str], env: Sequence[bytes], cwd: str, *, patience: float = limits.PROBE_START_SECONDS,
     tell: Callable[[str], None] = lambda _: None,
@@ -99,28 +124,43 @@ async def probe(
         UpstreamError: As for `probe_now`.
     """
     words = [os.fsencode(word) for word in argv]
-    answers: list[Answers] = []
-    silent: dict[str, str] = {}
     spawner = Spawner()
+    hint = "try the command in a shell; --cwd and --pass give it a directory and variables that it may need"
     try:
         await spawner.start()
-        for era in (Era.LEGACY, Era.MODERN):
-            tell(f"asking it in the {era.value} era")
-            talk = await _start(spawner, words, env, os.fsencode(cwd))
-            first = min(patience, limits.PROBE_MODERN_SECONDS) if answers else patience
-            try:
-                answers.append(await (_legacy if era is Era.LEGACY else _modern)(talk, first))
-            except (ProtocolError, TimeoutError) as error:
-                silent[era.value] = await talk.complaint(error)
-            finally:
-                await talk.close()
+
+        async def start(redactor: Redactor) -> _Talk:
+            return await _start(spawner, words, env, os.fsencode(cwd), redactor)
+
+        return await _asked(start, patience, tell, hint)
     finally:
         await spawner.close()
+
+
+async def _asked(
+    start: Callable[[Redactor], Awaitable[_Talk]], patience: float, tell: Callable[[str], None], hint: str
+) -> Probed:
+    """What a server says in both eras; it is started, or connected to, once for each.
+
+    Raises:
+        UpstreamError: It answers in neither.
+    """
+    answers: list[Answers] = []
+    silent: dict[str, str] = {}
+    for era in (Era.LEGACY, Era.MODERN):
+        tell(f"asking it in the {era.value} era")
+        talk = await start(Redactor())
+        first = min(patience, limits.PROBE_MODERN_SECONDS) if answers else patience
+        try:
+            answers.append(await (_legacy if era is Era.LEGACY else _modern)(talk, first))
+        except (ProtocolError, TimeoutError) as error:
+            silent[era.value] = await talk.complaint(error)
+        finally:
+            await talk.close()
     if not answers:
         raise UpstreamError(
-            f"the server answers in no era; {silent[Era.LEGACY.value]}", code=_FAILED,
-            hint="try the command in a shell; --cwd and --pass give it a directory and variables that it may need",
-        )  # fmt: skip
+            f"the server answers in no era; {silent[Era.LEGACY.value]}", code=_FAILED, hint=hint
+        )
     return merged(answers, silent)
 
 
@@ -136,7 +176,9 @@ def _made(scratch: Path, name: str) -> Path:
     return place
 
 
-async def _start(spawner: Spawner, argv: list[bytes], env: Sequence[bytes], cwd: bytes) -> _Talk:
+async def _start(
+    spawner: Spawner, argv: list[bytes], env: Sequence[bytes], cwd: bytes, redactor: Redactor
+) -> _Talk:
     """Start a server and hold the far ends of its stdio.
 
     Raises:
@@ -159,7 +201,6 @@ async def _start(spawner: Spawner, argv: list[bytes], env: Sequence[bytes], cwd:
     finally:
         close_all(theirs)
     given = frozenset(entry.partition(b"=")[0] for entry in env) - MINIMUM
-    redactor = Redactor()
     redactor.learn(of_environment(env, given))
     talk = _Talk(child, redactor)
     await talk.open(source, complaints, sink)
@@ -169,7 +210,7 @@ async def _start(spawner: Spawner, argv: list[bytes], env: Sequence[bytes], cwd:
 class _Talk:
     """A conversation with one server process: one request at a time."""
 
-    def __init__(self, child: Child, redactor: Redactor) -> None:
+    def __init__(self, child: Upstream, redactor: Redactor) -> None:
         self.requests: set[str] = set()
         self.findings: list[str] = []
         self.changed = False

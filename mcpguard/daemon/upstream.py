@@ -1,4 +1,8 @@
-"""Ways to reach a server besides starting it: one that already listens on a Unix socket."""
+"""Ways to reach a server besides starting it: on a Unix socket with stdio framing, and over HTTP.
+
+Rule: what HTTP needs is imported when a server is reached over it, and never before: a daemon that only starts
+servers is to stay small.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,17 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mcpguard.errors import PeerError, UpstreamError
+from mcpguard.identity.remote import Remote
+from mcpguard.model import JsonObject
 from mcpguard.system.peercred import Peer, attest
+
+if TYPE_CHECKING:
+    from mcpguard.daemon.outgoing import Authorizer
+    from mcpguard.daemon.remote import Bridge
 
 
 class Listening:
@@ -79,3 +91,25 @@ async def connect(path: bytes, uid: int) -> Listening:
         sock.close()
         raise UpstreamError(error.message, code=126, hint=error.hint) from error
     return Listening(sock, peer)
+
+
+async def reach(
+    remote: Remote, tools: Mapping[str, JsonObject], authorizer: Authorizer | None = None
+) -> Listening | Bridge:
+    """Connect to a server that a manifest describes; `tools`: its pinned definitions by name.
+
+    Raises:
+        TrustError: It is not the server that the manifest names, or is where it may not be.
+        UpstreamError: It cannot be reached, or what HTTP needs is not installed.
+    """
+    target = remote.target
+    if target.scheme == "unix":
+        return await connect(os.fsencode(target.socket), os.geteuid())
+    try:
+        from mcpguard.daemon import remote as over_http  # noqa: PLC0415 (the rule of this file)
+    except ImportError as error:
+        raise UpstreamError(
+            f"servers at URLs need packages that are not installed ({error.name})", code=126,
+            hint="pip install 'mcpguard[http]'",
+        ) from error  # fmt: skip
+    return await over_http.reach(remote, tools, authorizer)

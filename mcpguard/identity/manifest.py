@@ -30,6 +30,7 @@ from mcpguard import limits
 from mcpguard.errors import TrustError
 from mcpguard.identity.definitions import DefinitionPins
 from mcpguard.identity.pinlevel import command_level
+from mcpguard.identity.remote import Remote, check_remote
 from mcpguard.identity.statement import check_critical, parse_statement, parse_time, statement
 from mcpguard.model import JsonObject
 
@@ -73,6 +74,7 @@ class Launch(msgspec.Struct, frozen=True):
         env_set: Variables with their values, in which `{store}` and `{session_tmp}` are replaced as in `argv`.
         env_pass: Names of variables that are taken from the host's environment, where it has them.
         secret: Variables whose values are looked up when the server starts: name to reference.
+        remote: The server that is connected to instead of starting one; `argv` is then its URL alone.
     """
 
     argv: tuple[str, ...]
@@ -81,6 +83,7 @@ class Launch(msgspec.Struct, frozen=True):
     env_set: dict[str, str] = {}
     env_pass: tuple[str, ...] = ()
     secret: dict[str, str] = {}
+    remote: Remote | None = None
 
 
 class ExecutablePin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,6 +172,8 @@ class Manifest(msgspec.Struct, frozen=True):
     def subject(self) -> dict[str, str]:
         """Name to SHA-256, hex, of everything that is vouched for."""
         files = {pin.path: pin.sha256 for pin in self.executables}
+        if self.launch.remote is not None:
+            files[self.launch.remote.url] = self.launch.remote.digest
         return files | {f"tree:{pin.ecosystem}": pin.tree for pin in self.packages}
 
     @property
@@ -183,6 +188,8 @@ class Manifest(msgspec.Struct, frozen=True):
             guarded: The running server cannot write to the store.
             immutable: The kernel keeps everybody from writing to it (read-only image, fs-verity, owned by root).
         """
+        if self.launch.remote is not None:
+            return "P1"  # who answers is known, what runs there is not
         whole = all(pin.install_scripts == "none" and pin.integrity.endswith("-all") for pin in self.packages)
         if not self.packages or not whole or not _starts_in_tree(self):
             return command_level(self.launch.host_argv)
@@ -217,6 +224,7 @@ class _Launch(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     host_argv: Argv
     cwd: Word = HOST_CWD
     env: _Environment = _Environment()
+    remote: Remote | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Lock(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -322,6 +330,7 @@ def _manifest(read: _Predicate, ignored: tuple[str, ...]) -> Manifest:
         launch=Launch(
             argv=launch.argv, host_argv=launch.host_argv, cwd=launch.cwd,
             env_set=environment.set, env_pass=environment.pass_, secret=environment.secret,
+            remote=launch.remote or None,
         ),
         executables=read.executables,
         packages=tuple(
@@ -352,7 +361,7 @@ def _predicate(manifest: Manifest) -> _Predicate:
     return _Predicate(
         name=manifest.name, version=manifest.version, not_before=manifest.not_before, expires=manifest.expires,
         supersedes=manifest.supersedes, crit=_CRITICAL,
-        launch=_Launch(launch.argv, launch.host_argv, launch.cwd, environment),
+        launch=_Launch(launch.argv, launch.host_argv, launch.cwd, environment, launch.remote or msgspec.UNSET),
         executables=manifest.executables,
         packages=tuple(
             _Package(
@@ -396,6 +405,8 @@ def _check_times(manifest: Manifest) -> None:
 
 def _check_launch(manifest: Manifest) -> None:
     launch = manifest.launch
+    if launch.remote is not None:
+        _check_remote(manifest, launch.remote)
     for place, word in enumerate(launch.argv):
         _check_placeholders(f"predicate.launch.argv[{place}]", word)
     for name, value in launch.env_set.items():
@@ -414,6 +425,18 @@ def _check_launch(manifest: Manifest) -> None:
     names = [*launch.env_set, *launch.env_pass, *launch.secret]
     if twice := [name for name in names if names.count(name) > 1]:
         raise _refuse("predicate.launch.env", f"{twice[0]} is there twice")
+
+
+def _check_remote(manifest: Manifest, remote: Remote) -> None:
+    launch = manifest.launch
+    try:
+        check_remote(remote)
+    except TrustError as error:
+        raise _refuse("predicate.launch.remote", error.message) from error
+    if launch.argv != (remote.url,):
+        raise _refuse("predicate.launch.argv", "is not the URL of the remote server alone")
+    if manifest.executables or manifest.packages or launch.env_set or launch.env_pass:
+        raise _refuse("predicate.launch.remote", "nothing is started, so there are no files and no variables")
 
 
 def _words(manifest: Manifest) -> tuple[str, ...]:
@@ -438,6 +461,8 @@ def _in_trees(manifest: Manifest, word: str) -> bool:
 def _vouched(manifest: Manifest) -> bool:
     """Whether the digest of what is executed is stated: of the file, or of the tree that it is in."""
     program = manifest.launch.argv[0]
+    if manifest.launch.remote is not None:
+        return True
     return program.startswith(STORE + "/") or any(pin.path == program for pin in manifest.executables)
 
 
@@ -456,7 +481,8 @@ def _check_placeholders(path: str, word: str) -> None:
 
 def _check_subject(stated: dict[str, str], manifest: Manifest) -> None:
     vouched = manifest.subject
-    if len(vouched) != len(manifest.executables) + len(manifest.packages):
+    remote = manifest.launch.remote is not None
+    if len(vouched) != len(manifest.executables) + len(manifest.packages) + remote:
         raise _refuse("predicate.executables", "the same path is there twice")
     if sorted(stated.values()) != sorted(vouched.values()):
         raise _refuse("subject", "its digests are not those of the executables and packages")
