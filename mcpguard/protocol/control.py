@@ -18,7 +18,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
             `approve`, `deny`, `presence`,
             `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`,
-            `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`.
+            `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`, `remote-status`,
+            `remote-login`, `remote-wait`, `remote-answer`, `remote-cancel`, `remote-logout`.
         v: Version of this wire.
         source: Where the text comes from, for people.
         text: The policy, the enrolment or the signed envelope that is put; or what is to be erased.
