@@ -40,6 +40,7 @@ from mcpguard.daemon.listener import Listener
 from mcpguard.daemon.loginwatch import LoginWatch
 from mcpguard.daemon.metrics import Meter
 from mcpguard.daemon.notify import Desktop
+from mcpguard.daemon.oauthdesk import NoRemotes, OAuthDesk, Remotes
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
 from mcpguard.daemon.presence import Presence, presence_file
@@ -109,6 +110,7 @@ class Daemon:
         remembered: The rollback state that the audit log has last seen.
         service: The service manager that has started us, if one has.
         audience: Whom to serve.
+        remotes: The remote servers that people log in at.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Daemon:
         remembered: Seen | None = None,
         service: Service | None = None,
         audience: Audience = Audience(),  # noqa: B008 (frozen)
+        remotes: Remotes | None = None,
     ) -> None:
         self._audience = audience
         self._service = service or Service()
@@ -165,6 +168,7 @@ class Daemon:
             vigilance,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
+        self._oauth = oauth = OAuthDesk(remotes or NoRemotes(), self._recorder.later)
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
         self._counter = itertools.count(1)
@@ -186,6 +190,7 @@ class Daemon:
                 **desk.reading(),
                 **approvals.reading(),
                 **vigilance.quarantine.reading(),
+                **oauth.reading(),
             },
             changing={
                 "policy-apply": self._apply,
@@ -198,6 +203,7 @@ class Daemon:
                 **presence.changing(),
                 **keeping.erasing(),
                 **vigilance.quarantine.approving(),
+                **oauth.approving(),
             },
             askers=self._askers,
             hosts=self._enrolled,
@@ -240,6 +246,7 @@ class Daemon:
             self._service.notify.stopping()
             run.close()
             self._approvals.close()
+            self._oauth.close()
             await self._desktop.close()
             await self._end_sessions()
             self._logins.close()

@@ -13,7 +13,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -28,10 +28,10 @@ from mcpguard.daemon.control import Caller, Personal, Verb
 from mcpguard.daemon.oauth import OAuth
 from mcpguard.daemon.oauthlogin import LOOKING, Login, described
 from mcpguard.daemon.oauthobtain import Kit, kit
-from mcpguard.daemon.oauthstore import Shelf, Store
+from mcpguard.daemon.oauthstore import MemoryStore, Shelf, Store
 from mcpguard.daemon.outgoing import Fetch
 from mcpguard.daemon.tasks import spawn_task
-from mcpguard.errors import GuardError, UpstreamError
+from mcpguard.errors import GuardError, TrustError, UpstreamError
 from mcpguard.model import JsonObject
 from mcpguard.protocol.control import Request
 
@@ -70,13 +70,46 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_provider: bool = False
 
 
+class Remotes(Protocol):
+    """The remote servers of a daemon, as far as logins are concerned.
+
+    Attributes:
+        store: Where tokens are kept.
+    """
+
+    store: Store
+
+    def lookup(self, name: str) -> Remote:
+        """The remote server of a name.
+
+        Raises:
+            GuardError: There is none.
+        """
+
+    def fetch(self, remote: Remote) -> Fetch:
+        """How it and its authorization server are reached, under the egress policy that holds for it."""
+
+
+class NoRemotes:
+    """A daemon without remote servers."""
+
+    def __init__(self) -> None:
+        self.store: Store = MemoryStore()
+
+    def lookup(self, name: str) -> Remote:
+        """See `Remotes`."""
+        raise TrustError(f"no remote server is registered as {name[:64]!a}", hint="mcpguard server list")
+
+    def fetch(self, remote: Remote) -> Fetch:
+        """See `Remotes`."""
+        raise TrustError(f"no remote server is registered as {remote.name!a}", hint="mcpguard server list")
+
+
 class OAuthDesk:
     """Logins, and what came of them, for one daemon.
 
     Args:
-        store: Where tokens are kept.
-        lookup: The remote server of a name; raises a GuardError if there is none.
-        fetch: How a remote server and its authorization server are reached.
+        remotes: The remote servers, how they are reached, and where tokens are kept.
         append: Writes records, as soon as it can.
         clock: Unix seconds.
         entropy: Random bytes.
@@ -84,16 +117,14 @@ class OAuthDesk:
 
     def __init__(
         self,
-        store: Store,
-        lookup: Callable[[str], Remote],
-        fetch: Callable[[Remote], Fetch],
+        remotes: Remotes,
         append: Callable[[list[bytes]], None],
         clock: Callable[[], float] = time.time,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self._shelf = Shelf(store)
-        self._lookup = lookup
-        self._fetch = fetch
+        self._shelf = Shelf(remotes.store)
+        self._lookup = remotes.lookup
+        self._fetch = remotes.fetch
         self._append = append
         self._clock = clock
         self._entropy = entropy
@@ -190,7 +221,8 @@ class OAuthDesk:
         return {"server": name, "was_there": there, "revoked": revoked, "fault": fault}
 
     async def _status(self, _request: Request) -> JsonObject:
-        now, told = self._clock(), []
+        now = self._clock()
+        told: list[JsonObject] = []
         for name in await self._shelf.names():
             try:
                 remote = Remote(name, "") if name.startswith("@") else self._lookup(name)
@@ -216,10 +248,10 @@ class OAuthDesk:
         self._authorizers.pop(login.remote.name, None)
         self._told("login", held, by=by)
 
-    def _told(self, event: str, held: Held, **members: str) -> None:
-        told: JsonObject = described(held)
+    def _told(self, event: str, held: Held, by: str = "") -> None:
+        told = described(held)
         told.pop("server")
-        self._append([record.token(event, held.server, **told, **members)])
+        self._append([record.token(event, held.server, **told, **({"by": by} if by else {}))])
 
     def _login(self, ident: str) -> Login:
         found = self._logins.get(ident)
@@ -279,7 +311,7 @@ def _wish(text: str) -> Wish:
 def _merged(settings: OAuthSettings, wish: Wish) -> OAuthSettings:
     """Settings with what is said now in place of what was said before."""
     names = ("flow", "issuer", "document", "provider", "assertion")
-    said = {name: getattr(wish, name) for name in names if getattr(wish, name)}
+    said: JsonObject = {name: getattr(wish, name) for name in names if getattr(wish, name)}
     if wish.port is not None:
         said["port"] = wish.port
     if wish.dpop is not None:

@@ -37,6 +37,7 @@ from authlib.oauth2.rfc9207 import IssuerParameter
 from authlib.oidc.core.grants import OpenIDCode
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc.jwk import ECKey
 
 USER = "ada"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -49,7 +50,8 @@ class Traits:
 
     Attributes:
         path: Of the issuer.
-        place: Which of the places has its metadata: 0 RFC 8414, 1 OpenID with the path behind, 2 OpenID at the path.
+        place: Which of the places has its metadata: 0 RFC 8414, 1 OpenID with the path behind, 2 OpenID at the path;
+            3 none.
         metadata: Members to put into the metadata; None takes one out.
         lifetime: Of access tokens, seconds.
         rotates: Whether a refresh replaces the refresh token.
@@ -232,7 +234,9 @@ class Provider(AuthorizationServer):
         self.nonces = ["nonce-1"]
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.register_token_generator("default", BearerTokenGenerator(self._access, self._refresh_token, self._life))
+        self.register_token_generator(
+            "default", BearerTokenGenerator(self._access, self._refresh_token, self._life)
+        )
         self.register_client_auth_method("private_key_jwt", _KeyAssertion(self))
         _grants(self)
 
@@ -301,7 +305,7 @@ class Provider(AuthorizationServer):
             f"/.well-known/openid-configuration{own}",
             f"{own}/.well-known/openid-configuration",
         ]
-        if path == places[self.traits.place]:
+        if self.traits.place < len(places) and path == places[self.traits.place]:
             return web.json_response(self.metadata())
         match path.removeprefix(own):
             case "/authorize":
@@ -337,7 +341,9 @@ class Provider(AuthorizationServer):
     def _proof(self, request) -> str:
         """RFC 9449 4.3; what is wrong, empty if nothing is."""
         proof = request.headers.get("DPoP", "")
-        fault, request.thumbprint, claims = check_proof(proof, "POST", f"{self.issuer}/token", self.used, self.clock())
+        fault, request.thumbprint, claims = check_proof(
+            proof, "POST", f"{self.issuer}/token", self.used, self.clock()
+        )
         if not fault and self.traits.nonce and claims.get("nonce") != self.nonces[-1]:
             return "use_dpop_nonce"
         return "invalid_dpop_proof" if fault else ""
@@ -482,7 +488,9 @@ def _grants(provider: Provider) -> None:
         def validate_token_request(self):
             super().validate_token_request()
             self.request.client = self.authenticate_token_endpoint_client()
-            named = jwt.decode(self.request.form["assertion"], options={"verify_signature": False}).get("client_id")
+            named = jwt.decode(self.request.form["assertion"], options={"verify_signature": False}).get(
+                "client_id"
+            )
             if named is not None and named != self.request.client.client_id:
                 raise InvalidGrantError("the assertion is another client's")
 
@@ -494,10 +502,10 @@ def _grants(provider: Provider) -> None:
             return provider.clients.get(known[0]) if known else None
 
         def resolve_client_public_key(self, client):
-            from joserfc.jwk import ECKey
-
             (public,) = [key for ident, key in provider.vouchers.values() if ident == client.client_id]
-            pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+            pem = public.public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
             return ECKey.import_key(pem)
 
         def authenticate_user(self, subject):
@@ -533,13 +541,16 @@ def _grants(provider: Provider) -> None:
                 "iat": now, "exp": now + 300, "scope": form.get("scope", ""),
             } | provider.jag  # fmt: skip
             jag = provider.signed(claims, "oauth-id-jag+jwt")
-            answer = {"issued_token_type": ID_JAG, "access_token": jag, "token_type": "N_A", "expires_in": 300}
+            answer = {
+                "issued_token_type": ID_JAG,
+                "access_token": jag,
+                "token_type": "N_A",
+                "expires_in": 300,
+            }
             return 200, answer, [("Content-Type", "application/json")]
 
     class Identity(OpenIDCode):
         def resolve_client_private_key(self, client):
-            from joserfc.jwk import ECKey
-
             pem = provider.key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
@@ -549,7 +560,12 @@ def _grants(provider: Provider) -> None:
             return "ES256"
 
         def get_client_claims(self, client):
-            return {"iss": provider.issuer, "aud": [client.client_id], "exp": int(time.time()) + 600, "iat": int(time.time())}
+            return {
+                "iss": provider.issuer,
+                "aud": [client.client_id],
+                "exp": int(time.time()) + 600,
+                "iat": int(time.time()),
+            }
 
         def get_compatible_claims(self, request):
             return self.get_client_claims(request.client)

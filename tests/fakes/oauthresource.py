@@ -12,6 +12,7 @@ class Resource:
     """It serves one path and takes tokens of one provider, for itself and nobody else.
 
     Attributes:
+        inner: What answers for every other path: an authorization server in the same place.
         taken: Tokens that it took; `refused`: what it refused, status and error.
         scopes: What a token needs.
         document: Members to put into its metadata; None takes one out.
@@ -32,6 +33,7 @@ class Resource:
         self.taken: list[str] = []
         self.refused: list[tuple[int, str]] = []
         self.used: set[str] = set()
+        self.inner: Provider | None = None
 
     async def start(self, provider: Provider) -> Self:
         self.providers.append(provider)
@@ -66,7 +68,7 @@ class Resource:
         if request.path in {places[name] for name in self.places}:
             return web.Response(body=self.raw) if self.raw is not None else web.json_response(self.metadata())
         if request.path != self.path:
-            return web.Response(status=404)
+            return await self.inner._route(request) if self.inner else web.Response(status=404)
         fault, status, token = self._judged(request)
         if not fault:
             self.taken.append(token.access)

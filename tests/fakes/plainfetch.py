@@ -25,7 +25,12 @@ class PlainFetch:
             async with (
                 aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
                 session.request(
-                    method, url, headers=dict(headers), data=body or None, ssl=self._context, allow_redirects=False
+                    method,
+                    url,
+                    headers=dict(headers),
+                    data=body or None,
+                    ssl=self._context,
+                    allow_redirects=False,
                 ) as answer,
             ):
                 data = b""
