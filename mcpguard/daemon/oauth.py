@@ -250,6 +250,11 @@ class OAuth:
         self._last = now
         self._refused += 1
 
+    def _step(self) -> bool:
+        """Whether a new token may be had; those who join one that is under way take no step of their own."""
+        self._stepped += self._renewing is None
+        return self._stepped <= limits.OAUTH_STEP_UPS
+
     async def _replaced(self) -> bool:
         """The server does not take the token: get another, unless this one is new."""
         held = self._held
@@ -258,8 +263,7 @@ class OAuth:
             return True
         if self.kit.clock() - held.obtained < _FRESH_SECONDS and self._refused <= limits.OAUTH_REFUSALS // 2:
             return True  # refused while it was being replaced
-        self._stepped += 1
-        if self._stepped > limits.OAUTH_STEP_UPS:
+        if not self._step():
             raise self._no_use("refuses every token")
         if held.flow == "code" and not held.refresh:
             await self.kit.shelf.drop_token(held.server)
@@ -272,9 +276,8 @@ class OAuth:
     async def _stepped_up(self, scopes: frozenset[str]) -> bool:
         """The server wants more scopes than the token has."""
         held = self._held or await self._loaded()
-        self._wanted |= scopes | (held.scopes if held.flow != "code" else frozenset())
-        self._stepped += 1
-        if self._stepped > limits.OAUTH_STEP_UPS or not scopes - held.scopes:
+        self._wanted |= scopes - held.scopes
+        if not scopes - held.scopes or not self._step():
             raise self._no_use(
                 f"asks for scopes that it does not get: {write_scopes(scopes) or 'none named'}"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -82,8 +83,8 @@ def client_assertion(client: Client, server: AuthorizationServer, *, now: float,
         OAuthError: The key cannot be used, or its algorithm is not known there.
     """
     key = _loaded(client.secret)
-    algorithm = _algorithm(key)
     known = server.token_endpoint_auth_signing_alg_values_supported
+    algorithm = _algorithm(key, known)
     if known and algorithm not in known:
         raise OAuthError(
             f"{shown(server.issuer)} takes no signatures of the kind {algorithm}", hint=" ".join(known)
@@ -101,14 +102,14 @@ def client_assertion(client: Client, server: AuthorizationServer, *, now: float,
     return made
 
 
-def _algorithm(key: PrivateKeyTypes) -> str:
+def _algorithm(key: PrivateKeyTypes, known: Sequence[str]) -> str:
     match key:
         case ec.EllipticCurvePrivateKey() if isinstance(key.curve, ec.SECP256R1):
             return ALGORITHM
         case ed25519.Ed25519PrivateKey():
             return "EdDSA"
         case rsa.RSAPrivateKey() if key.key_size >= 2048:
-            return "PS256"
+            return "PS256" if "PS256" in known else "RS256"  # what every server knows that says nothing
         case _:
             raise OAuthError("the client's key is no P-256, Ed25519 or RSA key of 2048 bits")
 

@@ -97,11 +97,11 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(path: str = "/mcp", **traits: object) -> AsyncIterator[World]:
+async def world(mcp: str = "/mcp", **traits: object) -> AsyncIterator[World]:
     """A provider with these traits, and a resource that takes its tokens."""
     made = World()
     made.provider = await Provider(serving(), Traits(**traits), made.clock).start()
-    made.resource = await Resource(serving(), path).start(made.provider)
+    made.resource = await Resource(serving(), mcp).start(made.provider)
     try:
         yield made
     finally:
