@@ -520,3 +520,34 @@ SESSION_ID_CHARS: Final = 1024
 """Longest session id of a remote server."""
 REMOTE_GOODBYE_SECONDS: Final = 2.0
 """Time for a remote server to be told that a session is over."""
+# --- OAuth ----------------------------------------------------------------------------------------------
+OAUTH_METADATA_BYTES: Final = 256 * KIB
+"""Longest metadata, registration or token answer, bytes; the largest OpenID configurations take 10 KiB."""
+OAUTH_URL_CHARS: Final = 2048
+"""Longest URL in metadata, characters; browsers of old stop at 2,083."""
+OAUTH_REDIRECT_CHARS: Final = 16 * KIB
+"""Longest redirect that answers a login, characters: codes may be JWTs."""
+OAUTH_TOKEN_CHARS: Final = 16 * KIB
+"""Longest token, characters: more fits into the header of few servers."""
+OAUTH_TOKEN_SECONDS: Final = 10 * 365 * 86_400.0
+"""Longest life of a token that is believed, seconds."""
+OAUTH_SCOPES: Final = 128
+"""Scopes in one request or answer."""
+OAUTH_SERVERS: Final = 16
+"""Authorization servers that one remote server may name."""
+OAUTH_CHALLENGE_CHARS: Final = 8 * KIB
+"""Longest `WWW-Authenticate`, characters."""
+OAUTH_CHALLENGES: Final = 16
+"""Challenges in it."""
+OAUTH_AHEAD_SECONDS: Final = 300.0
+"""Tokens are refreshed at most so long before they expire, seconds."""
+OAUTH_LOGIN_SECONDS: Final = 300.0
+"""Time for a person to log in, seconds."""
+OAUTH_LOGINS: Final = 8
+"""Logins that wait for their answer at a time."""
+OAUTH_STEP_UPS: Final = 2
+"""Times that a server may ask for more scopes, or refuse what it was just given, before a call is given up."""
+OAUTH_METADATA_SECONDS: Final = 600.0
+"""So long the metadata of an authorization server is not fetched again, seconds."""
+OAUTH_REFUSALS: Final = 128
+"""Refusals in a row, of all calls to one server, after which none is sent again: many may be under way at once."""

@@ -77,7 +77,7 @@ class Record(msgspec.Struct, frozen=True):
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
         type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host`,
-            `certificate`, `credential`, `quarantine` or `log`; readers skip types they do not know.
+            `certificate`, `credential`, `quarantine`, `token` or `log`; readers skip types they do not know.
         body: Every member outside the envelope, `type` included.
     """
 
@@ -396,6 +396,13 @@ def credential(event: str, name: str, **members: Json) -> bytes:
     """A credential that peers show has changed: `created`, `rotated`, `revoked`; `name` is its id, never itself."""
     return _members(
         b'"type":"credential","event":%b,"name":%b' % (encode(event), encode(name)), members, ("name",)
+    )
+
+
+def token(event: str, server: str, **members: Json) -> bytes:
+    """A token for a remote server: `login`, `refused`, `obtained`, `refreshed`, `lost`, `logout`. Never its value."""
+    return _members(
+        b'"type":"token","event":%b,"server":%b' % (encode(event), encode(server)), members, ("server",)
     )
 
 

@@ -28,6 +28,7 @@ VERBS: Final = {
     "metrics": "counters for Prometheus",
     "host": "trust agent hosts; put mcpguard before their servers",
     "server": "register, pin, verify and compare MCP servers",
+    "remote": "log in at remote servers, and out again",
     "policy": "check, apply, show and explain policy",
     "pending": "what waits for a person's approval",
     "approve": "let a call through that waits",

@@ -46,6 +46,7 @@ from mcpguard.daemon.networkparty import NetworkParty
 from mcpguard.daemon.notify import Desktop
 from mcpguard.daemon.party import Courier, Party
 from mcpguard.daemon.peering import Rooms
+from mcpguard.daemon.oauthdesk import NoRemotes, OAuthDesk, Remotes
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
 from mcpguard.daemon.presence import Presence, presence_file
@@ -117,6 +118,7 @@ class Daemon:
         remembered: The rollback state that the audit log has last seen.
         service: The service manager that has started us, if one has.
         audience: Whom to serve.
+        remotes: The remote servers that people log in at.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class Daemon:
         remembered: Seen | None = None,
         service: Service | None = None,
         audience: Audience = Audience(),  # noqa: B008 (frozen)
+        remotes: Remotes | None = None,
     ) -> None:
         self._audience = audience
         self._service = service or Service()
@@ -179,6 +182,7 @@ class Daemon:
             Rooms(self._open, self._renew_party, _schema, registry.known, vigilance.refused),
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
+        self._oauth = oauth = OAuthDesk(remotes or NoRemotes(), self._recorder.later)
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
         self._counter = itertools.count(1)
@@ -203,6 +207,7 @@ class Daemon:
                 **vigilance.quarantine.reading(),
                 **apikeys.reading(),
                 **doors.reading(),
+                **oauth.reading(),
             },
             changing={
                 "policy-apply": self._apply,
@@ -218,6 +223,7 @@ class Daemon:
                 **certificates.approving(),
                 **vigilance.quarantine.approving(),
                 **apikeys.approving(),
+                **oauth.approving(),
             },
             askers=self._askers,
             hosts=self._enrolled,
@@ -263,6 +269,7 @@ class Daemon:
             run.close()
             self._doors.close()
             self._approvals.close()
+            self._oauth.close()
             await self._desktop.close()
             await self._end_sessions()
             self._logins.close()

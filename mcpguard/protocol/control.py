@@ -18,8 +18,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `revocations-put`, `servers`, `server-show`, `server-put`, `server-remove`, `pending`, `recent`,
             `approve`, `deny`, `presence`,
             `presence-begin`, `presence-put`, `presence-remove`, `folders`, `folder-trust`, `folder-forget`,
-            `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`, `apikeys`,
-            `apikey-create`, `apikey-rotate`, `apikey-revoke`, `listeners`, `listeners-reload`, `serve`, and those of `daemon.certdesk`.
+            `audit-sign`, `audit-erase`, `quarantine`, `quarantine-put`, `quarantine-lift`, `listeners`,
+            `listeners-reload`, `serve`, and those of `daemon.apikeys`, `daemon.certdesk`, `daemon.oauthdesk`.
         v: Version of this wire.
         source: Where the text comes from, for people.
         text: The policy, the enrolment or the signed envelope that is put; what is to be erased, a listener, or what

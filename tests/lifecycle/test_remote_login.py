@@ -1,0 +1,219 @@
+"""Logins from the command line: a real daemon, a real provider, a real browser of a few lines; and who may not."""
+
+import asyncio
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pexpect
+import pytest
+import pytest_asyncio
+
+from tests.daemon.oauthworld import AUTHORITY, World, world
+from tests.lifecycle.forms import FORMS, arrive, inside
+from tests.lifecycle.stage import MCPGUARD, House, until
+
+ROOT = Path(__file__).parents[2]
+BROWSER = """#!{python}
+import ssl, sys, urllib.request
+open({seen!r}, "a").write(repr(sys.argv[1:]) + "\\n")
+page = urllib.request.urlopen(sys.argv[1], context=ssl.create_default_context(cafile={ca!r}))
+assert b"go back to the terminal" in page.read()
+"""
+
+pytestmark = pytest.mark.asyncio
+
+
+class Stage(House):
+    """A house whose daemon has one remote server."""
+
+    at: World
+    seen: Path
+
+    async def verb(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(self.mcpguard, *words, **more)
+
+    def start(self) -> None:
+        words = [sys.executable, "-m", "tests.lifecycle.oauthdaemon"]
+        self.daemon = subprocess.Popen(
+            words, env=self.env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        assert until(self.answers), self.daemon.communicate()
+
+    def values(self) -> list[str]:
+        """Everything that must not be shown."""
+        provider = self.at.provider
+        return [text for token in provider.tokens for text in (token.access, token.refresh) if text] + [
+            client.secret for client in provider.clients.values() if client.secret
+        ]
+
+
+@pytest_asyncio.fixture
+async def place() -> AsyncIterator[Stage]:
+    with Stage() as made:
+        async with world() as at:
+            made.at, ca, browser = at, made.root / "ca.pem", made.root / "browser"
+            AUTHORITY.cert_pem.write_to_path(ca)
+            made.seen = made.root / "seen"
+            browser.write_text(BROWSER.format(python=sys.executable, seen=str(made.seen), ca=str(ca)))
+            browser.chmod(0o755)
+            made.env |= {
+                "MCPGUARD_TEST_REMOTE": at.resource.url, "MCPGUARD_TEST_CA": str(ca), "MCPGUARD_BROWSER": str(browser),
+            }  # fmt: skip
+            await asyncio.to_thread(made.start)
+            yield made
+
+
+async def test_login_status_logout(place: Stage) -> None:
+    at = place.at
+    at.resource.scopes = {"read"}
+    done = await place.verb("remote", "login", "files", "--yes")
+    assert done.returncode == 0, done
+    assert f"logged in at {at.provider.issuer}" in done.stdout
+    for shown in (at.provider.issuer, at.resource.url, "read", "http://127.0.0.1:"):
+        assert shown in done.stderr
+    (token,) = at.provider.tokens
+    assert token.resource == at.resource.url
+
+    told = await place.verb("remote", "status", "--json")
+    (one,) = json.loads(told.stdout)["servers"]
+    assert (one["server"], one["issuer"], one["resource"]) == ("files", at.provider.issuer, at.resource.url)
+    assert "read" in one["scopes"]
+    words = await place.verb("remote", "status")
+    assert "files  logged in until" in words.stdout
+
+    gone = await place.verb("remote", "logout", "files")
+    assert "forgotten and revoked" in gone.stdout
+    assert token.revoked
+    assert json.loads((await place.verb("remote", "status", "--json")).stdout)["servers"] == []
+    assert (await place.verb("remote", "logout", "files")).returncode == 1
+
+    place.daemon.terminate()
+    said = place.daemon.communicate(timeout=20)[1]
+    everything = done.stdout + done.stderr + told.stdout + words.stdout + gone.stdout + said
+    logged = "".join(path.read_text() for path in (place.state / "audit").rglob("*.jsonl"))
+    events = [record["event"] for record in place.records() if record["type"] == "token"]
+    assert events == ["login", "logout"]
+    for value in place.values():
+        assert value not in everything
+        assert value not in logged
+    code = at.provider.asked("/token")[0]["code"]
+    assert code not in everything + logged
+
+
+async def test_nothing_opens_without_a_yes(place: Stage) -> None:
+    done = await place.verb("remote", "login", "files", stdin=subprocess.DEVNULL)
+    assert done.returncode == 5
+    assert "say it with --yes" in done.stderr
+    assert not place.seen.exists()
+    assert place.at.provider.asked("/authorize") == []
+    assert place.at.provider.tokens == []
+
+
+async def test_a_person_is_asked_and_a_no_opens_nothing(place: Stage) -> None:
+    def played(answer: str) -> str:
+        child = pexpect.spawn(
+            MCPGUARD[0],
+            [*MCPGUARD[1:], "remote", "login", "files"],
+            env=place.env,
+            timeout=20,
+            encoding="utf-8",
+        )
+        child.expect(r"Open the browser at localhost:\d+\?")
+        child.sendline(answer)
+        child.expect(pexpect.EOF)
+        child.close()
+        return f"{child.exitstatus} {child.before}"
+
+    assert (await asyncio.to_thread(played, "n")).startswith("1 ")
+    assert not place.seen.exists()
+    assert (await asyncio.to_thread(played, "y")).startswith("0 ")
+    (words,) = place.seen.read_text().splitlines()
+    assert words.count("https://localhost") == 1
+    assert len(place.at.provider.tokens) == 1
+
+
+async def test_paste_opens_nothing_and_takes_the_address(place: Stage) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *MCPGUARD, "remote", "login", "files", "--paste", env=place.env,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    url = ""
+    while not url.startswith("https://"):
+        url = (await asyncio.wait_for(process.stderr.readline(), 20)).decode().strip()
+    _, address, _ = await visit(place, url)
+    out, _ = await process.communicate(address.encode() + b"\n")
+    assert process.returncode == 0
+    assert b"logged in at" in out
+    assert not place.seen.exists()
+
+
+async def visit(place: Stage, url: str) -> tuple[int, str, str]:
+    from tests.fakes.oauthperson import visit as go  # noqa: PLC0415 (a name that is taken here)
+
+    return await go(url, place.at.trust, follow=False)
+
+
+async def test_a_pasted_address_of_another_login_is_refused(place: Stage) -> None:
+    done = await place.verb(
+        "remote", "login", "files", "--paste", input="http://127.0.0.1/callback?code=x&state=y\n"
+    )
+    assert done.returncode == 1
+    assert "its state is not ours" in done.stderr
+    assert place.at.provider.asked("/token") == []
+
+
+async def test_a_server_that_is_none_of_ours(place: Stage) -> None:
+    done = await place.verb("remote", "login", "other", "--yes")
+    assert done.returncode == 5
+    assert "no remote server is registered as 'other'" in done.stderr
+
+
+async def test_what_a_host_has_started_may_not_log_in_or_out(place: Stage) -> None:
+    """An agent must not give itself an account."""
+
+    def story() -> list[str]:
+        host = arrive(place, FORMS["pairs"]).greet()
+        said = []
+        for words in (["remote", "login", "files", "--yes"], ["remote", "logout", "files"]):
+            code, text = inside(host, *MCPGUARD, *words)
+            assert code == 5, text
+            said.append(text)
+        code, text = inside(host, *MCPGUARD, "remote", "status")
+        assert code == 0, text
+        return said
+
+    for text in await asyncio.to_thread(story):
+        assert "call from a terminal of your own" in text
+    assert not place.seen.exists()
+    assert place.at.provider.seen == []
+
+
+async def test_a_registered_client_and_its_secret(place: Stage) -> None:
+    from tests.fakes.oauthprovider import Client  # noqa: PLC0415
+
+    place.at.provider.clients["corp"] = Client("corp", "s3cret-of-corp-0001", "client_secret_basic")
+    secret = place.root / "secret"
+    secret.write_text("s3cret-of-corp-0001\n")
+    words = ["remote", "login", "files", "--yes", "--client-id", "corp", "--secret-file", str(secret)]
+    without = await place.verb(*words)
+    assert without.returncode == 1
+    assert "a client belongs to one authorization server" in without.stderr
+    done = await place.verb(*words, "--issuer", place.at.provider.issuer)
+    assert done.returncode == 0, done
+    assert "corp, as you registered it" in done.stderr
+    assert place.at.provider.asked("/register") == []
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+async def test_a_browser_that_is_no_program(place: Stage) -> None:
+    for named in ("browser", shlex.quote("/bin/sh -c id"), str(place.root)):
+        place.env["MCPGUARD_BROWSER"] = named
+        done = await place.verb("remote", "login", "files", "--yes")
+        assert done.returncode == 6, done
+        assert "is no program" in done.stderr
+    assert os.listdir(place.root)
