@@ -396,3 +396,23 @@ SERIES: Final = 1024
 """Label sets that one connection, and one answer to a scrape, counts apart; what is beyond is counted as `_other`."""
 HTTP_BYTES: Final = 8 * KIB
 """Longest head of an HTTP request on admin.sock."""
+
+# --- secrets --------------------------------------------------------------------------------------------
+SECRET_LEAST: Final = 8
+"""Shortest secret that is given to a server, bytes: a shorter one could not be told from other words of a log."""
+SECRET_BYTES: Final = 64 * KIB
+"""Longest secret, bytes."""
+SECRETS: Final = 1024
+"""Secrets in the vault, tokens of remote servers among them."""
+VAULT_BYTES: Final = 8 * MIB
+"""Largest file of the vault."""
+SECRET_REF_CHARS: Final = 4096
+"""Longest reference to a secret."""
+SECRET_SECONDS: Final = 30.0
+"""Time for a program that prints a secret, seconds: some of them ask a person first."""
+BINDINGS: Final = 64
+"""Servers that one secret is kept for."""
+HANDLES: Final = 16
+"""Handles of secrets in the arguments of one call."""
+ROTATION_SECONDS: Final = 30.0
+"""Time for calls in flight before a server is started again with another secret, seconds."""

@@ -121,3 +121,8 @@ def server_home() -> Path:
 def daemon_log() -> Path:
     """What a daemon that was started on demand has to say to a developer."""
     return state_dir() / "daemon.log"
+
+
+def secrets_dir() -> Path:
+    """The vault, and when its secrets were used."""
+    return state_dir() / "secrets"
