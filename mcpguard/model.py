@@ -96,6 +96,7 @@ class Decision(msgspec.Struct, frozen=True):
         charges: What is taken from meters when the request is forwarded.
         reads: Labels that its answer carries.
         sends: Labels of where it sends what it is given.
+        secrets: Names of secrets whose handles in the arguments are replaced by their values.
     """
 
     verdict: Verdict = Verdict.DENY
@@ -111,6 +112,7 @@ class Decision(msgspec.Struct, frozen=True):
     charges: tuple[Charge, ...] = ()
     reads: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @property
     def silent(self) -> bool:

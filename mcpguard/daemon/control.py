@@ -19,7 +19,7 @@ from mcpguard.approvals.book import ApprovalError
 from mcpguard.audit import redact
 from mcpguard.daemon import scrape
 from mcpguard.daemon.audience import Audience
-from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
+from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, SecretError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
 from mcpguard.system.approver import Below, require_person
@@ -171,6 +171,8 @@ def _refusal(error: GuardError) -> bytes:
             code = "config"
         case TrustError():
             code = "trust"
+        case SecretError():
+            code = "secret"
         case _UnknownVerb():
             code = "unknown"
         case _:

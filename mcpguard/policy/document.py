@@ -219,6 +219,9 @@ class _Document(Reader):
             if rule.effect is Verdict.ALLOW:
                 message = 'expected "deny" or "ask", found "allow": the policy of a project narrows'
                 raise self.fault(("rule", index, "effect"), message, "allow it in your own policy")
+            if rule.secrets:
+                message = "expected no secrets, found some: the policy of a project gives nothing away"
+                raise self.fault(("rule", index, "secrets"), message, "say it in your own policy")
             if rule.record:
                 message = (
                     "expected no record, found one: the policy of a project does not say what is recorded"

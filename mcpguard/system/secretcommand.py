@@ -29,7 +29,8 @@ from mcpguard.system.secretfile import trimmed
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin:/snap/bin"
 _KEPT: Final = (
     "LANG", "LC_ALL", "LC_CTYPE", "TZ", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
-    "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY",
+    "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "HTTPS_PROXY", "NO_PROXY",
 )  # fmt: skip
 _OWN: Final = {
     "op": ("OP_",), "vault": ("VAULT_",), "bao": ("BAO_", "VAULT_"), "pass": ("PASSWORD_STORE_", "GNUPGHOME"),

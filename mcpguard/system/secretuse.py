@@ -45,6 +45,10 @@ class SecretUse:
         """How a secret was used."""
         return self._loaded().get(told, Use())
 
+    def all(self) -> dict[str, Use]:
+        """Every secret that was used."""
+        return dict(self._loaded())
+
     def note(self, told: str, server: str, now: float) -> None:
         """It was used once more; on disk with the next `save`."""
         uses = self._loaded()

@@ -57,7 +57,9 @@ class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         argv: SHA-256 of its command and arguments, each ended by NUL.
         variable: The variable that has the secret.
         passed: Names of the other variables that it may have, besides the ordinary ones.
+        constants: Others that it has to have, with their values.
         path: The `PATH` that it runs with.
+        home: Likewise its `HOME`.
         file: The configuration that it was imported from, and is undone in; empty if it was in none.
         entry: Where in that file: names from the top.
         undo: Name in the vault of what was written there in the place of the secret, before.
@@ -67,7 +69,9 @@ class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     argv: str
     variable: str
     passed: tuple[str, ...] = ()
+    constants: dict[str, str] = {}
     path: str = ""
+    home: str = ""
     file: str = ""
     entry: tuple[str, ...] = ()
     undo: str = ""
@@ -121,7 +125,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Vault:
     """The vault in `directory`, which need not exist before `create`.
 
-    Not for several threads at a time. Other processes may change it: each change reads it anew, under a lock.
+    For several threads and processes: everything reads the file anew, and changes it under a lock.
     """
 
     def __init__(self, directory: Path) -> None:

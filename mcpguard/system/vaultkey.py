@@ -1,8 +1,8 @@
 """Where is the key of the vault, and who can have it?
 
 Three ways, the first that there is when the vault is made: the keyring of the desktop has the key itself; a
-credential of the daemon's unit (`CREDENTIAL`, which systemd-creds can seal to the machine) opens it; else a passphrase does,
-which a person types at a terminal (`mcpguard secret unlock`).
+credential of the daemon's unit (`CREDENTIAL`, which systemd-creds can seal to the machine) opens it; else a
+passphrase does, which a person types at a terminal (`mcpguard secret unlock`).
 
 Rule: there is no fourth way. Where none of them is to be had, nothing is kept.
 

@@ -17,7 +17,9 @@ from mcpguard.system.vault import KEY_BYTES, Binding, KeyHow, Vault
 
 KEY = bytes(range(KEY_BYTES))
 VALUE = b"correct-horse-battery-staple-77"
-BOUND = Binding("github", "0" * 64, "TOKEN", ("HOST",), "/usr/bin", "/home/u/.mcp.json", ("mcpServers", "github"))
+BOUND = Binding(
+    "github", "0" * 64, "TOKEN", ("HOST",), "/usr/bin", "/home/u/.mcp.json", ("mcpServers", "github")
+)
 
 
 @pytest.fixture
@@ -90,6 +92,12 @@ def test_nothing_of_a_value_is_on_disk(vault: Vault) -> None:
     assert vault.directory.stat().st_mode & 0o777 == 0o700
 
 
+def unbound(text: str) -> str:
+    file = json.loads(text)
+    file["head"]["secrets"]["github"]["bindings"] = []
+    return json.dumps(file, separators=(",", ":"))
+
+
 @pytest.mark.parametrize("part", ["expires", "bindings", "argv", "name", "sealed", "nonce"])
 def test_whoever_changes_a_word_of_it_closes_it(vault: Vault, part: str) -> None:
     vault.put("github", VALUE, 100.0, now=5.0)
@@ -98,7 +106,7 @@ def test_whoever_changes_a_word_of_it_closes_it(vault: Vault, part: str) -> None
     text = path.read_text()
     changed = {
         "expires": text.replace('"expires":100.0', '"expires":900.0'),
-        "bindings": re.sub(r'"bindings":\[.*?\}\]', '"bindings":[]', text),
+        "bindings": unbound(text),
         "argv": text.replace("0" * 64, "1" * 64),
         "name": text.replace('"github":{', '"gitlab":{'),
         "sealed": re.sub(r'"sealed":"(.)', lambda m: f'"sealed":"{"A" if m[1] != "A" else "B"}', text),
@@ -113,7 +121,9 @@ def test_whoever_changes_a_word_of_it_closes_it(vault: Vault, part: str) -> None
         vault.get("github")
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"null", b"\xff", b'{"head":{},"nonce":"","sealed":""}', b"[" * 5000])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"null", b"\xff", b'{"head":{},"nonce":"","sealed":""}', b"[" * 5000]
+)
 def test_a_damaged_vault_is_an_error_and_no_new_one_is_made(vault: Vault, data: bytes) -> None:
     (vault.directory / "vault.json").write_bytes(data)
     for ask in (lambda: vault.get("a"), vault.facts, lambda: vault.put("a", VALUE, now=0.0)):
