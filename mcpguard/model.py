@@ -200,6 +200,10 @@ FINDING_KINDS: Final = (
 """What detectors find (`audit.findings` says what each means); the keys of `[findings]` in a policy."""
 
 
+HOST_REFERENCE: Final = "mcpguard-secret://"
+"""What stands in a host's configuration in the place of a secret begins with this; a name of the vault follows."""
+
+
 class Mode(enum.Enum):
     """ENFORCE: verdicts bind. OBSERVE: verdicts are recorded and nothing is refused by policy."""
 

@@ -32,9 +32,10 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.errors import SecretError
+from mcpguard.model import HOST_REFERENCE
 
-HOST_PREFIX: Final = b"mcpguard-secret://"
-"""What stands in a host's configuration in the place of a secret begins with this; a name of the vault follows."""
+HOST_PREFIX: Final = HOST_REFERENCE.encode()
+"""As environments have it."""
 HANDLE: Final = "${secret:"
 """What stands in an argument of a tool in the place of a secret begins with this; its name and `}` follow."""
 SCHEMES: Final = ("vault", "keyring", "file", "env", "cmd", "systemd-cred")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import secrets as random
 from collections.abc import Mapping
 from typing import Final
@@ -35,6 +36,8 @@ from mcpguard.system.secretplaces import usable
 from mcpguard.system.vault import Binding, Facts
 
 _VAULT: Final = "vault://"
+IMPORT: Final = "import"
+"""What it says where the same value under the same name is no fault."""
 ROTATE: Final = "rotate"
 """What `source` of `secret-put` says for a new value of a secret that is there."""
 
@@ -148,6 +151,8 @@ class SecretDesk:
         if 0 < request.seconds <= now:
             raise SecretError("it would have expired already", hint="name a later time")
         made = await asyncio.to_thread(self._opened)
+        if request.source == IMPORT and await asyncio.to_thread(self._same, request.name, value):
+            return {"made": made, "restarting": []}
         await asyncio.to_thread(
             self._vault.put, request.name, value, request.seconds, now=now, new=not rotates
         )
@@ -156,6 +161,10 @@ class SecretDesk:
             self._note("created", "vault", by=caller.words, key=made)
         self._note(event, f"{_VAULT}{request.name}", by=caller.words, expires=request.seconds)
         return {"made": made, "restarting": self._restart(f"{_VAULT}{request.name}") if rotates else []}
+
+    def _same(self, name: str, value: bytes) -> bool:
+        """Whether just this value is kept under the name already. Blocks."""
+        return name in self._vault.facts() and hmac.compare_digest(self._vault.get(name), value)
 
     async def _remove(self, request: Request, caller: Caller) -> JsonObject:
         ref = f"{_VAULT}{request.name}"
@@ -307,8 +316,11 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     literal: str = ""
 
 
-def _place(binding: Binding) -> tuple[str, str, str, str, tuple[str, ...]]:
-    return binding.server, binding.variable, binding.argv, binding.file, binding.entry
+def _place(binding: Binding) -> tuple[str, ...]:
+    """What a newer binding takes the place of: that of the same variable in the same entry of the same file."""
+    if binding.file:
+        return binding.file, *binding.entry, binding.variable
+    return binding.server, binding.argv, binding.variable
 
 
 def _bindings(text: str) -> list[Bound]:

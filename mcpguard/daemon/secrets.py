@@ -336,8 +336,9 @@ def _named_by_host(hello: Hello, found: Registered | None) -> dict[str, str]:
 def _require_constants(binding: Binding, name: str, hello: Hello) -> None:
     """Refuse to start where a variable is another one than the person saw who kept the secret."""
     said = dict(entry.partition(b"=")[::2] for entry in hello.env)
-    for variable, value in binding.constants.items():
-        if said.get(variable.encode()) != value.encode("utf-8", "surrogateescape"):
+    for variable, digest in binding.constants.items():
+        value = said.get(variable.encode())
+        if value is None or hashlib.sha256(value).hexdigest() != digest:
             raise SecretError(
                 f"the variable {variable} is another one than when {name!a} was kept for {binding.server!a}",
                 hint=f"look at it, then: mcpguard secret allow {name} --server {binding.server}",

@@ -57,7 +57,7 @@ class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         argv: SHA-256 of its command and arguments, each ended by NUL.
         variable: The variable that has the secret.
         passed: Names of the other variables that it may have, besides the ordinary ones.
-        constants: Others that it has to have, with their values.
+        constants: Others that it has to have, and the SHA-256 of the value of each, which may be a secret, too.
         path: The `PATH` that it runs with.
         home: Likewise its `HOME`.
         file: The configuration that it was imported from, and is undone in; empty if it was in none.
