@@ -8,6 +8,7 @@
     +- PeerError               who connected cannot be told, or is somebody else
     |  +- GoneError            who connected is gone: nobody is there to be told
     +- TrustError              a signature, manifest, key, pin or enrolment is not acceptable; nothing runs
+    +- SecretError             a secret is missing, locked, expired, or not for who asks: nothing starts without it
     +- UpstreamError           the server did not start, or cannot be reached; carries the exit code
     +- JournalError            the audit log cannot be written or read
     +- DaemonError             the daemon is not there, or is another version
@@ -57,6 +58,10 @@ class PeerError(GuardError):
 
 class TrustError(GuardError):
     """A signature, manifest, key, trust file, pin or enrolment is not acceptable, so nothing runs."""
+
+
+class SecretError(GuardError):
+    """A secret cannot be had: unknown, locked, expired, or kept for another server; its value is in no sentence."""
 
 
 class UpstreamError(GuardError):

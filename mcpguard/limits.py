@@ -551,3 +551,22 @@ OAUTH_METADATA_SECONDS: Final = 600.0
 """So long the metadata of an authorization server is not fetched again, seconds."""
 OAUTH_REFUSALS: Final = 128
 """Refusals in a row, of all calls to one server, after which none is sent again: many may be under way at once."""
+# --- secrets --------------------------------------------------------------------------------------------
+SECRET_LEAST: Final = 8
+"""Shortest secret that is given to a server, bytes: a shorter one could not be told from other words of a log."""
+SECRET_BYTES: Final = 64 * KIB
+"""Longest secret, bytes."""
+SECRETS: Final = 1024
+"""Secrets in the vault, tokens of remote servers among them."""
+VAULT_BYTES: Final = 8 * MIB
+"""Largest file of the vault."""
+SECRET_REF_CHARS: Final = 4096
+"""Longest reference to a secret."""
+SECRET_SECONDS: Final = 30.0
+"""Time for a program that prints a secret, seconds: some of them ask a person first."""
+BINDINGS: Final = 64
+"""Servers that one secret is kept for."""
+HANDLES: Final = 16
+"""Handles of secrets in the arguments of one call."""
+ROTATION_SECONDS: Final = 30.0
+"""Time for calls in flight before a server is started again with another secret, seconds."""

@@ -97,6 +97,7 @@ class Decision(msgspec.Struct, frozen=True):
         reads: Labels that its answer carries.
         sends: Labels of where it sends what it is given.
         binding: It holds while policy only watches, too, since something else than policy has decided.
+        secrets: Names of secrets whose handles in the arguments are replaced by their values.
     """
 
     verdict: Verdict = Verdict.DENY
@@ -113,6 +114,7 @@ class Decision(msgspec.Struct, frozen=True):
     reads: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
     binding: bool = False
+    secrets: tuple[str, ...] = ()
 
     @property
     def silent(self) -> bool:
@@ -201,6 +203,10 @@ FINDING_KINDS: Final = (
     "log-gap",
 )  # fmt: skip
 """What detectors find (`audit.findings` says what each means); the keys of `[findings]` in a policy."""
+
+
+HOST_REFERENCE: Final = "mcpguard-secret://"
+"""What stands in a host's configuration in the place of a secret begins with this; a name of the vault follows."""
 
 
 class Mode(enum.Enum):

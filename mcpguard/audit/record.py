@@ -340,6 +340,17 @@ def approved(tail: bytes, ticket: str) -> bytes:
     return b'%b"approval":%b,' % (tail, encode(ticket))
 
 
+def secret(event: str, credential: str, start: bytes = b"", **members: Json) -> bytes:
+    """Something that happened to a secret, by its reference; its value is never here.
+
+    `event`: `given` to a server that starts, `filled` into a call; `set`, `rotated`, `removed`, `bound`, `revealed`,
+    `expired`, and of the vault as a whole `created`, `unlocked`, `locked`, `unlock-failed`. `start` is from `prefix`,
+    where it happened on a connection.
+    """
+    head = b'"type":"secret",%b"event":%b,"credential":%b' % (start, encode(event), encode(credential))
+    return _members(head, members, ("conn", "host", "server", "credential"))
+
+
 def flow(start: bytes, labels: list[str], tool: str) -> bytes:
     """Labels that an answer of a tool has brought, for the first time in this run of the host."""
     return b'"type":"flow",%b"tool":%b,"labels":%b' % (start, encode(tool), encode(labels))

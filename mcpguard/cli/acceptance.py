@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from mcpguard.cli.drafting import described, pinned
+from mcpguard.cli.drafting import PLACEHOLDER, described, pinned
 from mcpguard.cli.registered import Shown
 from mcpguard.cli.serverwords import between
 from mcpguard.errors import TrustError
@@ -128,6 +128,7 @@ def placed(manifest: Manifest, store: Path) -> tuple[list[str], dict[str, str]]:
     place, launch = os.fspath(store), manifest.launch
     argv = [word.replace(STORE, place) for word in launch.argv]
     fixed = {name: value.replace(STORE, place) for name, value in launch.env_set.items()}
+    fixed |= dict.fromkeys(launch.secret, PLACEHOLDER)
     if any(SESSION_TMP in word for word in (*argv, *fixed.values())):
         raise TrustError("the command needs a directory of a session", hint="accept without --probe")
     return argv, fixed

@@ -13,7 +13,7 @@ import msgspec
 from mcpguard import limits
 from mcpguard.approvals.book import ApprovalError
 from mcpguard.cli import shim
-from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, TrustError
+from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, SecretError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.system import paths
 from mcpguard.system.peercred import require_user
@@ -43,6 +43,7 @@ def request(content: JsonObject) -> JsonObject:
         DaemonError: No daemon runs, it belongs to somebody else, or it refused; `hint` says what to do.
         ConfigError: It refused a policy; nothing was applied.
         PeerError: It refuses to answer us: another user, a namespace, the process tree of a host.
+        SecretError: A secret cannot be had, or be kept.
         TrustError: It refused a signature, a manifest or an enrolment; nothing was stored.
         ApprovalError: There is no such ticket, or it waits no longer.
         PresenceWanted: Whoever approves has to show presence.
@@ -72,6 +73,8 @@ def _failure(reply: JsonObject, content: JsonObject) -> GuardError:
             return PeerError(sentence)
         case "trust":
             return TrustError(sentence)
+        case "secret":
+            return SecretError(sentence)
         case "approval":
             return ApprovalError(sentence, code=str(reply.get("why", "")))
         case "presence":

@@ -14,6 +14,7 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.credentials.environment import for_manifest
+from mcpguard.credentials.secretref import parse_ref
 from mcpguard.daemon.probed import Probed
 from mcpguard.errors import TrustError
 from mcpguard.identity.described import Definitions
@@ -24,6 +25,9 @@ from mcpguard.system.pinned import digest_of
 
 EXPIRES: Final = "1y"
 """How long a manifest that is drafted here holds, unless something else is asked for."""
+
+PLACEHOLDER: Final = "mcpguard-probes-without-secrets"
+"""What a server that is probed has in the place of a secret."""
 
 _INTERPRETER: Final = re.compile(r"(?:python|pypy|node|ruby|perl|php|bash|sh|dash|zsh|bun|deno)[0-9.]*")
 _CODE: Final = frozenset({"-c", "-e", "-m", "-p", "--eval", "--print"})
@@ -42,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True):
         cwd: Working directory, absolute; empty for that of the host.
         passed: Names of variables that the server gets from the host.
         fixed: Variables that are set for it.
+        secret: Variables whose values are looked up when it starts: name to reference.
     """
 
     name: str
@@ -50,6 +55,12 @@ class Asked(msgspec.Struct, frozen=True):
     cwd: str = ""
     passed: tuple[str, ...] = ()
     fixed: dict[str, str] = {}
+    secret: dict[str, str] = {}
+
+    @property
+    def probing(self) -> dict[str, str]:
+        """The variables for a probe, which gets no secret: servers that only look whether there is one start."""
+        return self.fixed | dict.fromkeys(self.secret, PLACEHOLDER)
 
 
 def draft(asked: Asked, probed: Probed, *, version: int, now: dt.datetime, lasting: dt.timedelta) -> Manifest:
@@ -64,6 +75,7 @@ def draft(asked: Asked, probed: Probed, *, version: int, now: dt.datetime, lasti
         cwd=asked.cwd or HOST_CWD,
         env_set=asked.fixed,
         env_pass=asked.passed,
+        secret=asked.secret,
     )
     if any(word in text for text in (*launch.argv, *asked.fixed.values()) for word in (STORE, SESSION_TMP)):
         raise TrustError(
@@ -222,6 +234,25 @@ def variables(texts: Sequence[str]) -> dict[str, str]:
                 f"--set {text[:80]!a} is not NAME=VALUE, or there twice", hint="--set NAME=VALUE"
             )
         table[name] = value
+    return table
+
+
+def secrets(texts: Sequence[str]) -> dict[str, str]:
+    """`NAME=REFERENCE` words as a table.
+
+    Raises:
+        TrustError: One has no `=`, or one name is there twice.
+        SecretError: One is no reference; it is not repeated, since it may be the secret.
+    """
+    table: dict[str, str] = {}
+    for text in texts:
+        name, equals, reference = text.partition("=")
+        if not equals or not name or name in table:
+            raise TrustError(
+                "--secret is not NAME=REFERENCE, or there twice", hint="--secret NAME=vault://NAME"
+            )
+        parse_ref(reference)
+        table[name] = reference
     return table
 
 

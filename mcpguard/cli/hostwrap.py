@@ -135,7 +135,7 @@ def unwrap_(
         chosen = files(hosts, project)
         if every:
             known = {one.found.target for one in chosen if one.found}
-            chosen += [one for path in records for one in _anywhere(Path(path)) if Path(path) not in known]
+            chosen += [one for path in records for one in anywhere(Path(path)) if Path(path) not in known]
         _require(servers, chosen)
         plans, faults = to_unwrap(chosen, records, called(servers), force=force)
         finish(plans, faults, store, "unwrapped", dry_run=dry_run, yes=yes, as_json=as_json)
@@ -191,7 +191,7 @@ def files(hosts: tuple[str, ...], project: str | None) -> list[HostFile]:
     named = [host for host in hosts if "/" not in host]
     found = []
     for path in (host for host in hosts if "/" in host):
-        found += (there := _anywhere(Path(path).absolute()))
+        found += (there := anywhere(Path(path).absolute()))
         if not there:
             raise ConfigError("no such file", file=path)
     if named or not hosts:
@@ -212,7 +212,7 @@ def _require(servers: tuple[str, ...], chosen: list[HostFile]) -> None:
             raise click.BadParameter(f"no server is called {name!a}: {hint}", param_hint="--server")
 
 
-def _anywhere(path: Path) -> list[HostFile]:
+def anywhere(path: Path) -> list[HostFile]:
     """A file by its path alone: of a host that is known, or by its ending."""
     place = place_of(path, [*places(), *places(scope=Scope.PROJECT)])
     if place is None:

@@ -12,7 +12,7 @@ import click
 from mcpguard import __version__
 from mcpguard.approvals.book import ApprovalError
 from mcpguard.audit.record import visible
-from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, TrustError
+from mcpguard.errors import ConfigError, DaemonError, GuardError, PeerError, SecretError, TrustError
 
 FAILED, USAGE, NOT_RUNNING, REFUSED, CONFIG = 1, 2, 3, 5, 6
 DRIFT: Final = 7
@@ -43,6 +43,7 @@ VERBS: Final = {
     "trust": "whose signatures count",
     "ca": "a small certificate authority of your own",
     "cert": "which certificates are authorised, until when, where they are pinned",
+    "secret": "keep secrets for servers, out of configurations",
     "sign": "sign a manifest",
     "verify": "check a signed manifest",
     "proxy": "listen on a Unix socket, one guarded server for each connection",
@@ -105,7 +106,7 @@ def exit_code(error: GuardError) -> int:
             return CONFIG
         case DaemonError():
             return NOT_RUNNING if "not running" in error.message else FAILED
-        case PeerError() | TrustError():
+        case PeerError() | SecretError() | TrustError():
             return REFUSED
         case ApprovalError(code="expired"):
             return EXPIRED

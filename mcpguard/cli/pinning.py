@@ -22,6 +22,7 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.cli import client, signer
+from mcpguard.cli.drafting import PLACEHOLDER
 from mcpguard.cli.terminal import confirm, errors_told, say, tell
 from mcpguard.daemon.probe import probe_now
 from mcpguard.errors import TrustError
@@ -183,7 +184,8 @@ def _asked_again(desk: Desk, manifest: Manifest, made: Materialised) -> Definiti
         argv,
         environ=os.environb,
         passed=launch.env_pass,
-        fixed={name: value for name, value in launch.env_set.items() if SESSION_TMP not in value},
+        fixed={name: value for name, value in launch.env_set.items() if SESSION_TMP not in value}
+        | dict.fromkeys(launch.secret, PLACEHOLDER),
         cwd=launch.cwd if launch.cwd.startswith("/") else "",
         tell=_progress,
     )

@@ -69,6 +69,13 @@ server.add_command(pin)
     "--pass", "passed", metavar="VAR", multiple=True, help="Give the server this variable of the host."
 )
 @click.option("--set", "fixed", metavar="VAR=VALUE", multiple=True, help="Set a variable for the server.")
+@click.option(
+    "--secret",
+    "secret",
+    metavar="VAR=REF",
+    multiple=True,
+    help="Set a variable to a secret, by its reference (vault://NAME), when the server starts.",
+)
 @click.option("--cwd", metavar="DIR", help="Run it here; otherwise where the host starts it.")
 @click.option("--host-argv", metavar="WORDS", help="What the host's configuration says, if not the command.")
 @remoteadd.remote_options
@@ -106,6 +113,7 @@ def add(name: str, command: tuple[str, ...], source: str | None, *, yes: bool, *
                 cwd=str(Path(cwd).resolve(strict=True)) if cwd else "",
                 passed=tuple(dict.fromkeys((*options["passed"], *found.variables))),
                 fixed=found.fixed | drafting.variables(options["fixed"]),
+                secret=drafting.secrets(options["secret"]),
             )
             _add_command(known, asked, lasting, options["key"], yes=yes)
 
@@ -250,7 +258,7 @@ def _add_command(
         [program, *asked.argv[1:]],
         environ=os.environb,
         passed=asked.passed,
-        fixed=asked.fixed,
+        fixed=asked.probing,
         cwd=asked.cwd,
         tell=tell,
     )

@@ -13,7 +13,8 @@ class Verbs(click.Group):
     """Commands of its own as usual, and those of a table.
 
     Args:
-        table: The name of each verb and the module of `mcpguard.cli` that has it, as a command of the same name.
+        table: The name of each verb and the module of `mcpguard.cli` that has it, as a command of the same name. It
+            ends in `_` where it would hide a word of the language.
     """
 
     def __init__(self, *args: Any, table: Mapping[str, str], **kwargs: Any) -> None:
@@ -29,5 +30,5 @@ class Verbs(click.Group):
         if cmd_name not in self._table:
             return super().get_command(ctx, cmd_name)
         module = importlib.import_module(f"mcpguard.cli.{self._table[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
         return command

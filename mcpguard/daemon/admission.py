@@ -27,11 +27,12 @@ from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered, Registry
 from mcpguard.daemon.revival import Restarts, covered
+from mcpguard.daemon.secrets import Secrets
 from mcpguard.daemon.session import Session, Upstream
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.upstream import connect, reach
 from mcpguard.daemon.vigilance import Vigilance
-from mcpguard.errors import GuardError, PeerError, TrustError, UpstreamError
+from mcpguard.errors import GuardError, PeerError, SecretError, TrustError, UpstreamError
 from mcpguard.gate.gate import Gate
 from mcpguard.identity.naming import server_name
 from mcpguard.identity.remote import is_url
@@ -104,7 +105,7 @@ def refusal_code(error: GuardError) -> int:
     match error:
         case UpstreamError():
             return error.code
-        case PeerError() | TrustError():
+        case PeerError() | SecretError() | TrustError():
             return REFUSED
         case _:
             return FAILED
@@ -123,6 +124,7 @@ class Admission:
         company: What sessions have in common.
         audience: Whom the daemon serves.
         vigilance: Who is kept away, and who writes down callers that are refused.
+        secrets: What servers are given when they start.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (what a connection is admitted by)
@@ -136,7 +138,9 @@ class Admission:
         company: Company,
         audience: Audience,
         vigilance: Vigilance,
+        secrets: Secrets,
     ) -> None:
+        self._secrets = secrets
         self._vigilance = vigilance
         self._audience = audience
         self._policies = policies
@@ -160,6 +164,7 @@ class Admission:
         Raises:
             PeerError: A descriptor cannot serve, or the host is not acceptable.
             TrustError: The server's manifest, or the lack of one, refuses it.
+            SecretError: The server cannot be given what it needs.
             UpstreamError: The server cannot be started or reached.
             JournalError: The beginning of the session cannot be recorded.
         """
@@ -198,6 +203,7 @@ class Admission:
             if ticket.registered is not None:
                 hello = self._audience.launched(hello, ticket.registered.manifest)
                 launch = await self._launcher.prepare(ticket.registered.manifest, hello)
+            launch = await self._with_secrets(ticket, ticket.registered, hello, launch)
             cwd = os.fsdecode(launch.cwd)
             standing = self._policies.standing(ticket.name, host.caller, cwd, ticket.registered)
             upstream, source, sink = await self._reach(
@@ -212,14 +218,17 @@ class Admission:
                 raise
         except GuardError as error:
             launch.tidy()
+            self._secrets.ended(ticket.ident)
             self._recorder.later([record.session(ticket.start, "refused", reason=error.sentence())])
             raise
         except BaseException:
             launch.tidy()
+            self._secrets.ended(ticket.ident)
             raise
         stdin, stdout, stderr = courier.take()
         session = self._session(ticket, host, upstream, standing)
-        if hello.kind != "connect" and covered(self._policies, ticket.name):
+        renewed = bool(self._secrets.of(ticket.ident).refs)
+        if hello.kind != "connect" and (renewed or covered(self._policies, ticket.name)):
             session.revive_with(self._revival(ticket, host, stderr))
         else:
             os.close(stderr)
@@ -314,11 +323,22 @@ class Admission:
             hello = self._audience.launched(hello, found.manifest)
             launch = await self._launcher.prepare(found.manifest, hello)
         try:
+            launch = await self._with_secrets(ticket, found, hello, launch)
             reached = await self._reach(stderr, hello, launch, found and self._registry.defined(found))
         except BaseException:
             launch.tidy()
             raise
         return (launch.executed(), *reached)
+
+    async def _with_secrets(
+        self, ticket: Ticket, found: Registered | None, hello: Hello, launch: Launch
+    ) -> Launch:
+        """The launch with the secrets of the server.
+
+        Raises:
+            SecretError: One of them cannot be had; it does not start with less.
+        """
+        return await self._secrets.give(ticket.ident, ticket.start, ticket.name, found, hello, launch)
 
     def _session(self, ticket: Ticket, host: Party, upstream: Upstream, standing: Standing) -> Session:
         found = ticket.registered
@@ -329,7 +349,7 @@ class Admission:
             self._recorder.key,
             found.pins if found else None,
             found.withdrawn if found else None,
-            self._company.shared(ticket.ident, host, found, self._policies.manners(host.caller)),
+            self._company.shared(ticket.ident, host, found, self._policies.manners(host.caller), ticket.name),
         )
         return Session(
             ticket.ident, gate, self._recorder, standing, upstream, host, found,

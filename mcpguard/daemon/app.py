@@ -52,6 +52,8 @@ from mcpguard.daemon.polkit import Polkit
 from mcpguard.daemon.presence import Presence, presence_file
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered, Registry
+from mcpguard.daemon.secretdesk import SecretDesk
+from mcpguard.daemon.secrets import Secrets
 from mcpguard.daemon.session import Session
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.tasks import spawn_task
@@ -76,10 +78,12 @@ from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.servefile import ServeFile
+from mcpguard.system.secretuse import SecretUse
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
 from mcpguard.system.sinkfile import SinkFile
 from mcpguard.system.truststore import Seen, TrustStore
+from mcpguard.system.vault import Vault
 
 _log = logging.getLogger("mcpguard")
 _TICK_SECONDS = 1.0
@@ -166,6 +170,8 @@ class Daemon:
             self._recorder, self._policies, self._sessions, self._instances, self._desktop, approvals,
             lambda session: self._renew(session, session.standing),
         )  # fmt: skip
+        self._secrets = Secrets(Vault(paths.secrets_dir()), SecretUse(paths.secrets_dir()), self._recorder)
+        self._secretdesk = SecretDesk(self._secrets, self._recorder, self._sessions, presence)
         self._admission = Admission(
             self._recorder,
             self._spawner,
@@ -173,9 +179,10 @@ class Daemon:
             registry,
             self._launcher,
             self._policies,
-            Company(book, self._instances, approvals.changed, keeping.keep),
+            Company(book, self._instances, approvals.changed, keeping.keep, self._secrets),
             audience,
             vigilance,
+            self._secrets,
         )
         self._doors = doors = Doors(
             ServeFile(paths.serve_dir()),
@@ -208,6 +215,7 @@ class Daemon:
                 **apikeys.reading(),
                 **doors.reading(),
                 **oauth.reading(),
+                **self._secretdesk.reading(),
             },
             changing={
                 "policy-apply": self._apply,
@@ -224,6 +232,7 @@ class Daemon:
                 **vigilance.quarantine.approving(),
                 **apikeys.approving(),
                 **oauth.approving(),
+                **self._secretdesk.approving(),
             },
             askers=self._askers,
             hosts=self._enrolled,
@@ -357,6 +366,7 @@ class Daemon:
             await admission.serve(admitted, self._recorder, self._instances)
         finally:
             del self._sessions[session.ident]
+            self._secrets.ended(session.ident)
             self._meter.ended(*session.tally)
             for key in self._totals:
                 self._totals[key] += session.status()[key]
@@ -532,6 +542,7 @@ class Daemon:
         self._instances.tick()
         self._approvals.tick()
         self._vigilance.tick()
+        self._secretdesk.tick()
         self._exporter.tick(now)
         self._certificates.tick()
         self._apikeys.tick()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
+from secrets import token_bytes
 
 from mcpguard.approvals.book import Book
 from mcpguard.audit.marks import Marks
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.party import Party
 from mcpguard.daemon.registry import Registered
+from mcpguard.daemon.secrets import Secrets
 from mcpguard.gate.commands import Finding
 from mcpguard.gate.schemas import PinnedSchemas
 from mcpguard.gate.shared import Manners, Shared
@@ -24,6 +25,7 @@ class Company:
         instances: The runs of hosts.
         changed: Told that the book has changed.
         keep: Seals arguments that a rule wants recorded.
+        secrets: Gives secrets to servers and to calls; None where there are none.
     """
 
     def __init__(
@@ -32,14 +34,18 @@ class Company:
         instances: Instances,
         changed: Callable[[], None],
         keep: Callable[[Json, Marks | None], bytes] | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
+        self._secrets = secrets
         self._keep = keep
         self._book = book
         self._instances = instances
         self._changed = changed
-        self._seal = secrets.token_bytes(32)
+        self._seal = token_bytes(32)
 
-    def shared(self, ident: str, host: Party, found: Registered | None, manners: Manners) -> Shared:
+    def shared(
+        self, ident: str, host: Party, found: Registered | None, manners: Manners, server: str = ""
+    ) -> Shared:
         """What one connection shares. A host without a handle is a run of its own on each connection."""
         instance = host.caller.instance or f"connection {ident}"
         return Shared(
@@ -54,6 +60,8 @@ class Company:
             seal=self._seal,
             manners=manners,
             keep=self._keep,
+            filler=self._secrets.filler(server) if self._secrets else None,
+            given=self._secrets.of(ident).words if self._secrets else {},
         )
 
     def outside(self, noticed: Callable[[tuple[Finding, ...]], None]) -> Reach:

@@ -21,7 +21,7 @@ from mcpguard.audit import redact
 from mcpguard.daemon import scrape
 from mcpguard.daemon.audience import Audience
 from mcpguard.daemon.tasks import spawn_task
-from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, TrustError
+from mcpguard.errors import ConfigError, GuardError, PeerError, ProtocolError, SecretError, TrustError
 from mcpguard.model import JsonObject
 from mcpguard.protocol import control
 from mcpguard.system.approver import Below, require_person
@@ -232,6 +232,8 @@ def _refusal(error: GuardError) -> bytes:
             code = "config"
         case TrustError():
             code = "trust"
+        case SecretError():
+            code = "secret"
         case _UnknownVerb():
             code = "unknown"
         case _:

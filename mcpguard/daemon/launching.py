@@ -5,11 +5,7 @@ names and the working directory where it leaves that open.
 Rule 2: what runs is what was verified: executables are opened, hashed and executed through one descriptor, and a
 package tree is hashed before each start.
 
-Not here: signatures, validity, revocation (`daemon.registry`); the definitions (`gate`).
-
-Decided:
-    *A manifest that asks for secrets does not start*, as long as there is nothing to look them up in; rejected:
-    starting the server without them, which it would take for its own fault.
+Not here: signatures, validity, revocation (`daemon.registry`); the definitions (`gate`); secrets (`daemon.secrets`).
 """
 
 from __future__ import annotations
@@ -139,7 +135,6 @@ class Launcher:
 
     def _verified(self, manifest: Manifest, hello: Hello) -> Launch:
         launch = manifest.launch
-        _check_secrets(manifest)
         if launch.remote is not None:
             return Launch(hello.argv, [], hello.cwd, remote=launch.remote)
         opened = {
@@ -177,16 +172,6 @@ class Launcher:
                     f"the package tree {place} of {manifest.name!a} has changed: its digest is {found[:12]} now",
                     hint=_AGAIN,
                 )
-
-
-def _check_secrets(manifest: Manifest) -> None:
-    """Refuse a manifest that asks for what nobody has."""
-    if secret := manifest.launch.secret:
-        raise TrustError(
-            f"the manifest of {manifest.name!a} asks for the secret {next(iter(secret))!a}, and nobody can "
-            "give it",
-            hint="take one that names the variable under `pass`: mcpguard server show NAME",
-        )
 
 
 def _remove(directory: str) -> None:

@@ -123,6 +123,15 @@ class Presence:
             )
         return await self._checks[given.way](given, caller)
 
+    async def require(self, request: Request, caller: Caller) -> None:
+        """Have whoever asks show presence, in a way other than polkit, if one is set up.
+
+        Raises:
+            PresenceWanted: Nothing was shown yet.
+            PeerError: It was not shown.
+        """
+        await self._require(request, caller)
+
     def changing(self) -> dict[str, Personal]:
         """Verbs that change the ways."""
         return {"presence-begin": self.begin, "presence-put": self.put, "presence-remove": self.remove}

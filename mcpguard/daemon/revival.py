@@ -2,6 +2,7 @@
 
 Rule 1: it is started as it was the first time: its manifest is looked up and verified again.
 Rule 2: a server that ends by itself with exit code 0 has not crashed.
+Rule 3: one that is ended because its secrets are others now is started again without being counted.
 """
 
 from __future__ import annotations
@@ -69,9 +70,13 @@ class Restarts:
         self._note = note
         self._clock = clock
         self._crashes: deque[float] = deque(maxlen=limits.RESTARTS)
+        self._renewing = False
 
     def wanted(self, code: int) -> float | None:
         """In how many seconds it is started again; None if it is not."""
+        if self._renewing and self._stderr >= 0:
+            self._renewing = False
+            return 0.0
         if code == 0 or self._stderr < 0 or not covered(self._policies, self._server):
             return None
         restarting, now = self._policies.rules.restarting, self._clock()
@@ -85,6 +90,10 @@ class Restarts:
         self._crashes.append(now)
         self._note("crashed", {"code": code, "again": True, "in_seconds": delay})
         return delay
+
+    def renew(self) -> None:
+        """Its next end is by our will: it is started again at once, whatever its exit code."""
+        self._renewing = True
 
     async def start(self) -> tuple[Upstream, int, int]:
         """Start it.

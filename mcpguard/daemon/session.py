@@ -13,6 +13,7 @@ for the server, and `run` goes through the same steps to the end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import Protocol, assert_never
@@ -60,6 +61,8 @@ from mcpguard.policy.decider import Decider
 _log = logging.getLogger("mcpguard")
 _OWN_BYTES = 2 * limits.QUEUE_BYTES
 """Beyond this, what waits for a side that does not read is our own answers to it: it is not read either."""
+_LOOK_SECONDS = 0.02
+"""How often it is looked whether calls are in flight while a server is to be started again."""
 _HURRY_SECONDS = 0.05
 """Time for what is left to be delivered when the host does not wait: it kills 0.5 s after its first signal."""
 
@@ -90,6 +93,9 @@ class Revival(Protocol):
 
     def wanted(self, code: int) -> float | None:
         """In how many seconds, after an exit with this code; None if it is not started again."""
+
+    def renew(self) -> None:
+        """Its next end is by our will: it is wanted again at once."""
 
     async def start(self) -> tuple[Upstream, int, int]:
         """Start it; and the descriptors to read from and write to it.
@@ -153,6 +159,7 @@ class Session:
         self._outside = outside
         self._revival: Revival | None = None
         self._reviving = False
+        self._renewing = False
         self._downtime: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._linger = Linger(self._loop, alone=cores() == 1)
@@ -221,6 +228,29 @@ class Session:
         """End the connection and read nothing more; every request without an answer gets one that says why."""
         self._verdict = reason
         self._shut(reason)
+
+    async def renew(self) -> bool:
+        """Start the server again with what it is given now, once nothing is in flight; False if that cannot be.
+
+        The host is not read meanwhile, so that no call of its meets a server that ends.
+        """
+        revival = self._revival
+        if revival is None or self._renewing or self._reviving or self._over.is_set():
+            return False
+        self._renewing = True
+        self._inlets[Side.HOST].pause()
+        deadline = self._loop.time() + limits.ROTATION_SECONDS
+        while self._gate.in_flight and self._loop.time() < deadline and not self._over.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._over.wait()
+        if self._over.is_set() or self._reviving:
+            self._renewing = False
+            return False
+        revival.renew()
+        self._outlets[Side.SERVER].finish()
+        self._upstream.end()
+        return True
 
     @property
     def pid(self) -> int:
@@ -334,7 +364,7 @@ class Session:
         if full:
             self._inlets[side.other].pause()
             return
-        held = self._over.is_set() or self._reviving
+        held = self._over.is_set() or self._reviving or self._renewing
         for source in Side:
             if not self._outlets[source.other].full and (source is Side.SERVER or not held):
                 self._inlets[source].resume()
@@ -415,6 +445,7 @@ class Session:
             self.end(f"the server crashed (exit code {code}) and cannot be started again: {why}")
             return False
         self._upstream = upstream
+        self._renewing = False
         self.attach(Side.SERVER, source, sink)
         self._server_ended.clear()
         self._inlets[Side.SERVER].resume()

@@ -105,6 +105,7 @@ class Gate:
                 self._settled(event)
             case ServerBack():
                 self._buffers[Side.SERVER] = LineBuffer()
+                state.hide_given()
                 revival.again(state)
             case StillWaiting():
                 asking.keep_alive(state)

@@ -14,11 +14,13 @@ from typing import Final
 from mcpguard import limits
 from mcpguard.approvals.ticket import Grant
 from mcpguard.audit import record
-from mcpguard.gate import asking, inband, refusals, revival, rounds, subscriptions
+from mcpguard.gate import asking, handles, inband, refusals, revival, rounds, subscriptions
 from mcpguard.gate.events import TicketSettled
 from mcpguard.gate.half import Half
+from mcpguard.gate.handles import MARK
 from mcpguard.gate.ledger import Ruling
 from mcpguard.gate.pending import Call
+from mcpguard.gate.state import State
 from mcpguard.gate.waiting import Held
 from mcpguard.model import Era, Json, JsonObject, MessageId, Side, Verdict
 from mcpguard.protocol import jsonrpc, meta, methods, views
@@ -45,9 +47,13 @@ _CAPABILITY_OF: Final = {
 class HostSide(Half):
     """Judges lines from the host."""
 
-    __slots__ = ()
+    __slots__ = ("_marked",)
 
     strays_are_fatal = True
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._marked = False
 
     def _refuse(self, refused: Refused, line: bytes) -> None:
         state = self._state
@@ -64,6 +70,7 @@ class HostSide(Half):
         members = len(message)
         shape = jsonrpc.shape(message)
         if shape is _REQUEST:
+            self._marked = MARK in line or (not canonical and b"\\" in line)
             self._request(message, line if canonical and len(message) == members else b"")
         elif shape is Shape.NOTIFICATION:
             self._notification(message, len(line))
@@ -122,6 +129,7 @@ class HostSide(Half):
         target, ruling, edited = self._ruled(method, params)
         edited = edited or not line
         call = Call(message["id"], method, target, ruling.outcome, state.now)
+        call.marked = self._marked
         if method.kind is Kind.TASK and params is not None and type(params.get("taskId")) is str:
             call.maker = state.tasks.get(params["taskId"])
         if not (ruling.allowed or ruling.asks):
@@ -205,6 +213,19 @@ class HostSide(Half):
             call.approval = ticket
             tail = record.approved(tail, ticket)
             out.durable = out.recheck = True
+        if call.marked and call.method.kind is _TOOL:
+            filled = handles.fill(
+                state.shared.filler, ruling.decision, params,
+                approved=bool(call.approval), observing=state.ledger.observing,
+            )  # fmt: skip
+            if filled.refusal:
+                self._unfilled(call, ruling, filled.refusal, params)
+                return
+            if filled.params is not None:
+                message, line = {**message, "params": filled.params}, b""
+                for name, value in filled.values.items():
+                    state.hide(name, value)
+                    out.records.append(state.ledger.filled(name, call))
         number = state.calls.add(call)
         if call.method.name in revival.LASTING:
             revival.note(state, call.method.name, params)
@@ -242,6 +263,11 @@ class HostSide(Half):
         if answer is not None:
             self._unapproved(call, ruling, answer, message.get("params"))
         return ""
+
+    def _unfilled(self, call: Call, ruling: Ruling, reason: str, params: JsonObject | None) -> None:
+        decision = ruling.decision
+        unfilled = refusals.Unfilled(Verdict.DENY, "secrets", reason, decision.origin)
+        self._deny(call, self._state.ledger.denied(call.method.name, call.target, unfilled), params)
 
     def _unapproved(self, call: Call, ruling: Ruling, reason: str, params: JsonObject | None) -> None:
         decision = ruling.decision

@@ -231,6 +231,10 @@ class Ledger:
         """The record of something that happened to a question to a person."""
         return record.approval(event, ticket, self._prefix, **members)
 
+    def filled(self, name: str, call: Call) -> bytes:
+        """The record of a secret that goes to the server in the place of its handle."""
+        return record.secret("filled", f"vault://{name}", self._prefix, tool=call.target)
+
     def flowed(self, labels: list[str], call: Call) -> bytes:
         """The record of labels that an answer has brought, which this host had not seen."""
         return record.flow(self._prefix, labels, call.target)

@@ -45,6 +45,7 @@ class Call(msgspec.Struct, gc=False):
         maker: For a request about a task, the call that made the task, if it was one of a tool.
         approval: The ticket by which a person approved it.
         ticket: For a question of ours that the host puts to its user, the ticket that it is about.
+        marked: There may be handles of secrets in its arguments.
         replay: We said it again to a server that crashed; the host does not know of it.
     """
 
@@ -68,6 +69,7 @@ class Call(msgspec.Struct, gc=False):
     approval: str = ""
     ticket: str = ""
     replay: bool = False
+    marked: bool = False
 
 
 class Chain(msgspec.Struct):

@@ -19,6 +19,10 @@ class Unapproved(Decision, frozen=True):
     """A denial because nobody approved it."""
 
 
+class Unfilled(Decision, frozen=True):
+    """A denial because of a secret that the arguments ask for by its handle."""
+
+
 def tool(
     ident: MessageId, name: str, server: str, decision: Decision, era: Era, *, shown: bool = False
 ) -> bytes:
@@ -39,6 +43,9 @@ def tool(
             f'mcpguard refused this call: {decision.reason}, as the definition of the tool "{name}" of {server} '
             "says that is pinned. Call it with arguments that fit"
         )
+        return jsonrpc.tool_denial(ident, text, era)
+    if isinstance(decision, Unfilled):
+        text = f'mcpguard did not let this call of the tool "{name}" of {server} through: {decision.reason}'
         return jsonrpc.tool_denial(ident, text, era)
     if isinstance(decision, Unapproved):
         text = f'mcpguard did not let this call of the tool "{name}" of {server} through: {decision.reason}'

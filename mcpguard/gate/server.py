@@ -69,6 +69,8 @@ class ServerSide(Half):
     def _message(self, message: JsonObject, line: bytes, canonical: bool) -> None:
         members = len(message)
         shape = jsonrpc.shape(message)
+        if self._state.veil is not None:
+            canonical = self._state.veil.untouched(message, line if canonical else b"") and canonical
         canonical = canonical and len(message) == members
         if shape is _RESULT:
             self._result(message, line, canonical)

@@ -8,6 +8,7 @@ import msgspec
 
 from mcpguard.approvals.book import Book
 from mcpguard.audit.marks import Marks
+from mcpguard.gate.handles import Filler
 from mcpguard.gate.schemas import PinnedSchemas
 from mcpguard.model import Json, JsonObject
 from mcpguard.policy.circumstances import Circumstances
@@ -39,6 +40,9 @@ class Shared(msgspec.Struct, frozen=True):
         schemas: The pinned schemas; None if nothing is pinned.
         seal: Key of sealed states.
         manners: How people are asked.
+        filler: Gives the values of secrets for handles in arguments; None where handles mean nothing.
+        given: Secrets that the server was started with, by value, and what stands in their place in its messages;
+            looked at anew when it is started again.
         keep: Seals arguments for a record, given what of them a schema marks; None where nothing is kept.
     """
 
@@ -53,6 +57,8 @@ class Shared(msgspec.Struct, frozen=True):
     seal: bytes = b""
     manners: Manners = Manners()
     keep: Callable[[Json, Marks | None], bytes] | None = None
+    filler: Filler | None = None
+    given: Mapping[bytes, str] = {}
 
 
 def alone() -> Shared:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import msgspec
 
 from mcpguard import limits
+from mcpguard.credentials.secretref import HANDLE
 from mcpguard.gate.bounded import remember
+from mcpguard.gate.handles import Veil
 from mcpguard.gate.ledger import Ledger
 from mcpguard.gate.listing import Listing
 from mcpguard.gate.outbox import Outbox
@@ -65,6 +67,7 @@ class State:
         tasks: Task ids that were given on this connection, with the call that made the task, if known.
         loose: Calls that ended in a task and whose progress may go on, by number.
         lasting: What a server that crashed is told when it runs again.
+        veil: What hides the secrets of the server in its messages; None while it has none.
         logs: Some request of this connection opted in to log notifications (modern).
         counts: For `status`: requests allowed, refused; lines dropped.
     """
@@ -73,7 +76,7 @@ class State:
         "_drop_second", "_drops", "_hushed",
         "asks", "calls", "client", "counts", "declared", "era", "lasting", "ledger", "listing", "locked", "logs",
         "loose", "manners", "methods", "name", "now", "opened", "out", "peer_name", "revision", "rounds",
-        "server_name", "shared", "tasks", "waiting",
+        "server_name", "shared", "tasks", "veil", "waiting",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, name: str, shared: Shared | None = None) -> None:
@@ -81,6 +84,7 @@ class State:
         self.name = name
         self.shared = shared or alone()
         self.manners = self.shared.manners
+        self.veil = Veil(self.shared.given) if self.shared.given else None
         self.era: Era | None = None
         self.locked = False
         self.opened = False
@@ -163,6 +167,18 @@ class State:
             if new:
                 self.out.remember = True
                 self.out.later.append(self.ledger.flowed(new, call))
+
+    def hide_given(self) -> None:
+        """A server that was started again may have been given other secrets."""
+        for value, word in self.shared.given.items():
+            self.veil = self.veil or Veil()
+            self.veil.add(value, word)
+
+    def hide(self, name: str, value: str) -> None:
+        """The server has a secret now, which stands in no message of it from here on."""
+        if self.veil is None:
+            self.veil = Veil()
+        self.veil.add(value.encode(), f"{HANDLE}{name}}}")
 
     def failed(self, call: Call) -> None:
         """A request of the host ended without a result: after `initialize`, the host may try again."""

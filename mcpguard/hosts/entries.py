@@ -70,6 +70,7 @@ class Entry(msgspec.Struct, frozen=True):
         command: Where the command is; for an array the array itself.
         args: Where the arguments are, or where `null` says that there are none; None if nothing does.
         key: The name of the member that has the command.
+        environment: The object that has the variables; None if there is none.
         why: For `UNKNOWN`, what is not understood; for `SCRIPT`, what a person can do.
     """
 
@@ -86,6 +87,7 @@ class Entry(msgspec.Struct, frozen=True):
     command: Tree | None = None
     args: Tree | None = None
     key: str = ""
+    environment: Tree | None = None
     why: str = ""
 
     @property
@@ -190,6 +192,7 @@ def _entry(line: int, name: str, path: tuple[str, ...], tree: Tree) -> Entry:
         line,
         Form.UNKNOWN,
         env=_environment(facts),
+        environment=_environment_of(tree),
         cwd=_text(facts.get("cwd")),
         enabled=_enabled(facts),
     )
@@ -259,6 +262,15 @@ def _texts(tree: Tree) -> bool:
 def _environment(facts: JsonObject) -> dict[str, str]:
     found: JsonObject = next((facts[word] for word in _ENVIRONMENTS if isinstance(facts.get(word), dict)), {})
     return {str(name): value for name, value in found.items() if _is_text(str(name)) and _is_text(value)}
+
+
+def _environment_of(tree: Tree) -> Tree | None:
+    """The same object as `_environment` reads, with places."""
+    for word in _ENVIRONMENTS:
+        found = tree.members.get(word)
+        if found is not None and isinstance(found.value, dict):
+            return found if found.kind is Kind.OBJECT else None
+    return None
 
 
 def _enabled(facts: JsonObject) -> bool:

@@ -35,7 +35,7 @@ What may stand around the word is bounded: without a bound a text of 100 KB with
 """
 _ASSIGNED: Final = re.compile(r"(?s)-{0,2}([A-Za-z][\w.-]*)=(.*)")
 _REFERENCE: Final = re.compile(
-    r"\$\{|\{env:|\{file:|^(?:\w+ )?(?:\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|\$\(.*\)|<[^>]+>)$|^$"
+    r"^mcpguard-secret://|\$\{|\{env:|\{file:|^(?:\w+ )?(?:\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|\$\(.*\)|<[^>]+>)$|^$"
 )
 _ELSEWHERE: Final = re.compile(r"/|~/|--?\w")
 """How a value begins that says where a secret is, or is the next option."""
@@ -121,6 +121,15 @@ def fetches(argv: tuple[str, ...]) -> str:
 def secrets_of(entry: Entry) -> list[str]:
     """Names of variables and numbers of arguments that hold what looks like a secret in plain text."""
     return [label for label, _ in _secrets(entry)]
+
+
+def plain_secrets(entry: Entry) -> tuple[dict[str, str], list[str]]:
+    """Variables whose values look like secrets in plain text, and where else such values are."""
+    found = list(_secrets(entry))
+    return (
+        {label: value for label, value in found if label in entry.env},
+        [label for label, _ in found if label not in entry.env],
+    )
 
 
 def without_secrets(text: str, entries: Iterable[Entry]) -> str:

@@ -130,7 +130,7 @@ def wrap(file: File, entry: Entry, program: str, name: str) -> tuple[list[Edit],
         added = Edit(args.start, args.end, _array(words)) if null else _behind_key(file, entry, words)
     else:
         added = _before_first(file, args, words)
-    replaced = Edit(command.start, command.end, _literal(program))
+    replaced = Edit(command.start, command.end, literal(program))
     raw = file.data[command.start : command.end].decode()
     return [replaced, added], Wrapped(
         entry.path, entry.argv, after, raw, added.new.decode(), member=args is None, null=null
@@ -160,7 +160,7 @@ def unwrap(file: File, entry: Entry, done: Wrapped) -> list[Edit]:
     command, array = _placed(entry.command), entry.args
     if entry.form is Form.ARRAY:
         return [_first_away(file.data, command, done)]
-    replaced = Edit(command.start, command.end, done.command.encode() or _literal(done.before[0]))
+    replaced = Edit(command.start, command.end, done.command.encode() or literal(done.before[0]))
     place = _member_place(file, entry)
     if done.member and file.data.startswith(done.added.encode(), place):
         return [replaced, Edit(place, place + len(done.added.encode()), b"")]
@@ -199,7 +199,7 @@ def check(old: File, new: File, wanted: Mapping[tuple[str, ...], tuple[str, ...]
         for entry in (*entries[0], *entries[1])
         if entry.path in wanted and entry.holder is not None
     }
-    if not _same(trees[0].value, trees[1].value, left) or any(
+    if not same(trees[0].value, trees[1].value, left) or any(
         argv.get(path) != wanted[path] for path in wanted
     ):
         raise ConfigError(
@@ -209,7 +209,7 @@ def check(old: File, new: File, wanted: Mapping[tuple[str, ...], tuple[str, ...]
         )
 
 
-def _same(one: Json, other: Json, left: Mapping[int, set[str]]) -> bool:
+def same(one: Json, other: Json, left: Mapping[int, set[str]]) -> bool:
     """Whether two values are the same but for some members of some objects, which are known by their identity.
 
     Not by `==`: for it 1, 1.0 and true are the same, and no number that is none is the same as itself.
@@ -239,7 +239,7 @@ def _same(one: Json, other: Json, left: Mapping[int, set[str]]) -> bool:
 
 def _before_first(file: File, array: Tree, words: tuple[str, ...]) -> Edit:
     """Words put before the first element of an array."""
-    literals = [_literal(word) for word in words]
+    literals = [literal(word) for word in words]
     if array.block:
         start = _element(array, 0)
         after = _ending(file.data) + _indent(file.data, start)
@@ -333,7 +333,7 @@ def _indent(data: bytes, place: int) -> bytes:
     )
 
 
-def _literal(text: str) -> bytes:
+def literal(text: str) -> bytes:
     """A text as JSON writes it, which is a text for TOML and YAML, too: what one of them may not hold is escaped."""
     plain = json.dumps(text, ensure_ascii=False)
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain).encode()
@@ -341,7 +341,7 @@ def _literal(text: str) -> bytes:
 
 def _array(words: tuple[str, ...]) -> bytes:
     """Words as an array on one line, which every dialect knows."""
-    return b"[" + b", ".join(_literal(word) for word in words) + b"]"
+    return b"[" + b", ".join(literal(word) for word in words) + b"]"
 
 
 def _ending(data: bytes) -> bytes:

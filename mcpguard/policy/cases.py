@@ -242,6 +242,7 @@ class Plan:
             recorded=any(rule.record for rule in rules),
             confirm=max(case.rule.confirm for case in counting) if asking else "",
             result_bytes=min(sizes, default=0),
+            secrets=_given(counting),
         )
 
     def _bound(self) -> Decision:
@@ -288,6 +289,12 @@ class Plan:
 
     def _origin(self, rule: Rule) -> str:
         return f"{rule.file or self._file}:{rule.line}"
+
+
+def _given(cases: Iterable[Case]) -> tuple[str, ...]:
+    """The secrets that rules give which let it pass; one that only restricts gives none."""
+    passing = (case.rule.secrets for case in cases if case.effect is not Verdict.DENY)
+    return tuple(sorted({name for names in passing for name in names}))
 
 
 def place(case: Case) -> tuple[str, int, str]:

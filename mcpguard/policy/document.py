@@ -105,7 +105,9 @@ def _packed(data: bytes, file: str, keys: tuple[str, ...]) -> bytes:
     """
     text = _text(data, file)
     places = _places(text, file)
-    return msgspec.msgpack.encode(_Document(file, text, keys).ruleset(_toml(text, file), places, digest(data)))
+    return msgspec.msgpack.encode(
+        _Document(file, text, keys).ruleset(_toml(text, file), places, digest(data))
+    )
 
 
 def digest(data: bytes) -> str:
@@ -230,6 +232,9 @@ class _Document(Reader):
             if rule.effect is Verdict.ALLOW:
                 message = 'expected "deny" or "ask", found "allow": the policy of a project narrows'
                 raise self.fault(("rule", index, "effect"), message, "allow it in your own policy")
+            if rule.secrets:
+                message = "expected no secrets, found some: the policy of a project gives nothing away"
+                raise self.fault(("rule", index, "secrets"), message, "say it in your own policy")
             if rule.record:
                 message = (
                     "expected no record, found one: the policy of a project does not say what is recorded"

@@ -133,6 +133,7 @@ def lesser(outer: Decision, project: Decision) -> Decision:
         charges=charges,
         reads=_both(outer.reads, project.reads),
         sends=_both(outer.sends, project.sends),
+        secrets=outer.secrets,
     )
 
 

@@ -33,6 +33,7 @@ _GRADES: Final = {grade.name: grade for grade in Grade}
 _EFFECTS: Final = {"allow": Verdict.ALLOW, "ask": Verdict.ASK, "deny": Verdict.DENY}
 _CONFIRM: Final = {PRESENCE: PRESENCE}
 _RECORD: Final = {ARGUMENTS: ARGUMENTS}
+_SECRET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _EVIDENCE_KEYS: Final = ("grade", "unit", "label", "ancestor_not")
 _LIMIT_KEYS: Final = ("rate", "concurrency", "budget")
 _TARGET_KEYS: Final = (
@@ -41,10 +42,10 @@ _TARGET_KEYS: Final = (
 )  # fmt: skip
 KEYS: Final = (
     "id", "who", "server", "effect", "durable", "recheck", *_EVIDENCE_KEYS, *_TARGET_KEYS, "args", "when",
-    *_LIMIT_KEYS, "result_bytes", "confirm", "answers", "record",
+    *_LIMIT_KEYS, "result_bytes", "confirm", "answers", "record", "secrets",
 )  # fmt: skip
-_GIVING: Final = (*_LIMIT_KEYS, "result_bytes")
-"""Keys that bound what a rule lets pass: a rule that denies lets nothing pass."""
+_GIVING: Final = (*_LIMIT_KEYS, "result_bytes", "secrets")
+"""Keys about what a rule lets pass: a rule that denies lets nothing pass."""
 
 
 class RuleReader(ConditionReader):
@@ -159,6 +160,7 @@ class RuleReader(ConditionReader):
             confirm=self.choice(table, path, "confirm", _CONFIRM) if "confirm" in table else "",
             answers=self.optional(table, path, "answers", self.names, ()),
             record=self.choice(table, path, "record", _RECORD) if "record" in table else "",
+            secrets=self.optional(table, path, "secrets", self._secrets, ()),
         )
         self._fits_together(rule, table, path)
         return rule
@@ -173,6 +175,10 @@ class RuleReader(ConditionReader):
             raise self.fault((*path, "confirm"), 'expected effect = "ask" beside confirm')
         if rule.answers and rule.effect is not Verdict.ALLOW:
             raise self.fault((*path, "answers"), 'expected effect = "allow" beside answers')
+        if rule.secrets and not rule.tools:
+            raise self.fault(
+                (*path, "secrets"), "expected tools beside secrets, since only their arguments have handles"
+            )
         if rule.args and not (rule.tools or rule.prompts):
             raise self.fault(
                 (*path, "args"), "expected tools or prompts beside args, since nothing else has arguments"
@@ -192,6 +198,15 @@ class RuleReader(ConditionReader):
             if key in table:
                 message = f"expected no {key} in a rule that denies, since it lets nothing pass"
                 raise self.fault((*path, key), message, "put it on the rule that allows")
+
+    def _secrets(self, value: Json, path: Path) -> tuple[str, ...]:
+        """Names of secrets in the vault."""
+        items = self.list(value, path, "names of secrets", '["github"]')
+        for index, item in enumerate(items):
+            if not isinstance(item, str) or not _SECRET.fullmatch(item):
+                message = f"expected the name of a secret, found {found(item)}"
+                raise self.fault((*path, index), message, "mcpguard secret list")
+        return tuple(dict.fromkeys(items))
 
     def _check_answers(self, rules: list[Rule]) -> None:
         """Each rule that is answered is one that asks."""

@@ -187,6 +187,8 @@ class Rule(msgspec.Struct, frozen=True):
         result_bytes: Longest result that may pass; 0 for no bound of its own.
         confirm: `PRESENCE`, or nothing. On rules that ask.
         answers: Ids of rules that ask and need not, where this rule allows: an approval for good.
+        secrets: Names of secrets whose handles in arguments of tools are replaced by their values, where this rule
+            allows, or asks and a person says yes.
         cedar: A Cedar policy as Cedar's JSON, if it is one; then nothing of the above says what it speaks of.
     """
 
@@ -220,6 +222,7 @@ class Rule(msgspec.Struct, frozen=True):
     confirm: str = ""
     answers: tuple[str, ...] = ()
     record: str = ""
+    secrets: tuple[str, ...] = ()
     cedar: str = ""
 
     def same_as(self, other: Rule) -> bool:

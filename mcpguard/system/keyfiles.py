@@ -140,7 +140,7 @@ class KeyFiles:
         ident, secret = private.public.ident, _text(private.raw())
         if self._path(private.public).exists():
             raise self._there_already(private.public)
-        with _keyring_errors_told():
+        with keyring_errors_told():
             keyring.set_password(_KEYRING_SERVICE, ident, secret)
             if keyring.get_password(_KEYRING_SERVICE, ident) != secret:
                 raise TrustError("the keyring does not give back what it was given", hint=_WITHOUT_KEYRING)
@@ -201,7 +201,7 @@ class KeyFiles:
         return private
 
     def _from_keyring(self, kept: Kept) -> bytes:
-        with _keyring_errors_told():
+        with keyring_errors_told():
             secret = self._the_keyring().get_password(_KEYRING_SERVICE, kept.ident)
         if secret is None:
             raise TrustError(
@@ -271,7 +271,7 @@ def desktop_keyring() -> Keyring:
             "the keyring library is not installed",
             hint="pip install 'mcpguard[keyring]', or " + _WITHOUT_KEYRING,
         ) from error
-    with _keyring_errors_told():
+    with keyring_errors_told():
         backend = keyring.get_keyring()
         keeps = backend.priority >= 1  # less is the library's mark of those that store nothing, or readable
     if not keeps:
@@ -289,7 +289,7 @@ def backend_name(backend: object) -> str:
 
 
 @contextlib.contextmanager
-def _keyring_errors_told() -> Iterator[None]:
+def keyring_errors_told() -> Iterator[None]:
     """Whatever a backend raises (D-Bus, a locked or absent service) becomes one sentence."""
     try:
         yield

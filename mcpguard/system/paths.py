@@ -116,6 +116,8 @@ def export_dir() -> Path:
 def auth_dir() -> Path:
     """How peers beyond stdio are recognised: `auth.toml`, and the digests of API keys."""
     return state_dir() / "auth"
+
+
 def serve_dir() -> Path:
     """Where the daemon listens beside its own sockets (`serve.toml`)."""
     return state_dir() / "serve"
@@ -134,3 +136,8 @@ def server_home() -> Path:
 def daemon_log() -> Path:
     """What a daemon that was started on demand has to say to a developer."""
     return state_dir() / "daemon.log"
+
+
+def secrets_dir() -> Path:
+    """The vault, and when its secrets were used."""
+    return state_dir() / "secrets"

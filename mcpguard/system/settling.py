@@ -18,6 +18,7 @@ from mcpguard import limits
 from mcpguard.audit.tree import Tree
 from mcpguard.system.journalseal import Head, Seals
 
+
 class Point(NamedTuple):
     """Where the writer is.
 

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -132,6 +133,39 @@ class WrapStore:
             self._file.save(msgspec.to_builtins(_List(1, now.files, copies)))
             self._forget({one.sha256 for one in old_ones} - {one.sha256 for one in copies})
 
+    def scrub(self, texts: dict[bytes, bytes]) -> int:
+        """Put other texts in the place of some in every copy that was kept; how many copies have changed.
+
+        For secrets that were moved out of a configuration: its copy from before must not go on having them.
+
+        Raises:
+            DaemonError: A copy cannot be written.
+        """
+        changed = 0
+        with self.alone():
+            now = self._load()
+            renamed: dict[str, str] = {}
+            for name in {copy.sha256 for copy in now.copies}:
+                place = self._directory / _BACKUPS / name
+                data = new = place.read_bytes() if place.exists() else b""
+                for old, text in texts.items():
+                    new = new.replace(old, text)
+                if new != data:
+                    renamed[name] = self._keep(new)
+            if renamed:
+                files = {
+                    path: msgspec.structs.replace(one, before=renamed.get(one.before, one.before))
+                    for path, one in now.files.items()
+                }
+                copies = tuple(
+                    msgspec.structs.replace(copy, sha256=renamed.get(copy.sha256, copy.sha256))
+                    for copy in now.copies
+                )
+                self._file.save(msgspec.to_builtins(_List(1, files, copies)))
+                self._forget(renamed.keys() - {copy.sha256 for copy in copies})
+                changed = len(renamed)
+        return changed
+
     def put_back(self, target: Path, known: FileRecord | None) -> None:
         """Note that a change was not made: of the file is known again what was before, or nothing.
 
@@ -178,7 +212,7 @@ class WrapStore:
             raise _not_kept(error) from error
         return name
 
-    def _forget(self, names: set[str]) -> None:
+    def _forget(self, names: AbstractSet[str]) -> None:
         """Remove copies that are in no list any more; one that cannot be removed is only in the way."""
         for name in names:
             with contextlib.suppress(OSError):

@@ -60,7 +60,9 @@ def test_a_frontier_of_another_size_is_refused(size, frontier):
         Tree(size, frontier)
 
 
-@given(st.lists(st.lists(st.binary(max_size=5).filter(lambda line: b"\n" not in line), max_size=20), max_size=8))
+@given(
+    st.lists(st.lists(st.binary(max_size=5).filter(lambda line: b"\n" not in line), max_size=20), max_size=8)
+)
 def test_a_piece_of_lines_grows_a_tree_as_its_lines_do(pieces):
     one, other = Tree(), Tree()
     for piece in pieces:

@@ -190,10 +190,6 @@ def test_working_directory_of_the_manifest_wins(room: Room) -> None:
     let_go(launch)
 
 
-def test_manifest_that_asks_for_secrets_does_not_start_without_them(room: Room) -> None:
-    assert "asks for the secret 'TOKEN'" in refusal(room, room.manifest(secret={"TOKEN": "vault:x"})).message
-
-
 # --- what is executed is what was hashed ---------------------------------------------------------------------
 
 
