@@ -56,14 +56,12 @@ class Seen(msgspec.Struct, frozen=True):
 
     @property
     def who(self) -> str:
-        """The host over all its runs: its enrolled name, else its program, its address, or its user."""
+        """The host over all its runs: its enrolled name, else its program, else its user."""
         host = self.host
         if name := host.get("host"):
             return f"host:{name}"[:NAME_CHARS]
         if program := host.get("script") or host.get("exe"):
             return str(program)[:NAME_CHARS]
-        if remote := host.get("remote"):
-            return f"remote:{remote}"[:NAME_CHARS]
         return f"uid:{host.get('uid', '?')}"
 
     @property
