@@ -111,6 +111,17 @@ class ApiKeys:
         self._require()
         apikey.still(self._keys.get(ident), digest, self._clock())
 
+    def ends(self, ident: str, digest: str) -> float:
+        """Unix seconds from which such a secret no longer counts; 0.0 for never.
+
+        Raises:
+            PeerError: As `still`.
+        """
+        self.still(ident, digest)
+        key = self._keys[ident]
+        secret = next(each for each in key.secrets if each.digest.startswith(digest))
+        return apikey.expiry(key, secret)
+
     def _require(self) -> None:
         if self._fault is not None:
             raise PeerError(self._fault.message, hint=self._fault.hint)

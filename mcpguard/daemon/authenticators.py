@@ -26,8 +26,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mcpguard.audit.bounded import Table
-from mcpguard.credentials import jws
-from mcpguard.credentials.apikey import DIGITS
+from mcpguard.credentials import apikey, jws
 from mcpguard.credentials.dpop import NonceWanted
 from mcpguard.credentials.presented import Authenticated, Presented
 from mcpguard.credentials.replay import ReplayCache
@@ -45,10 +44,10 @@ _log: Final = logging.getLogger("mcpguard")
 CERT: Final = "cert"
 JWT: Final = "jwt"
 APIKEY: Final = "apikey"
-SOCKET: Final = "socket"
+UID: Final = "uid"
 CERTIFICATES: Final = 4096
 """Client certificates that are remembered to be looked at again."""
-KINDS: Final = (CERT, JWT, APIKEY, SOCKET)
+KINDS: Final = (CERT, JWT, APIKEY, UID)
 """What a listener may require, the strongest first; also `plugin:NAME`, beside one of these."""
 PLUGIN: Final = "plugin:"
 
@@ -62,7 +61,7 @@ class Authenticators:
     Args:
         file: `auth.toml`.
         keys: The API keys.
-        refused: Where refusals are written down.
+        refused: Where refusals are written down; None if whoever asks does that.
         fetch: The way to issuers.
         nonce_key: Random; of DPoP nonces.
         certificates: Names the holders of certificates.
@@ -78,7 +77,7 @@ class Authenticators:
         self,
         file: AuthFile,
         keys: ApiKeys,
-        refused: Refused,
+        refused: Refused | None,
         fetch: Fetch,
         nonce_key: bytes,
         *,
@@ -103,7 +102,7 @@ class Authenticators:
         self._tokens = self._judge(Auth())
         self._plugins: dict[str, plugins.Authenticator] = {}
         self._ways: dict[str, Callable[[Presented], Awaitable[Authenticated]]] = {
-            CERT: self._cert, JWT: self._jwt, APIKEY: self._apikey, SOCKET: self._socket,
+            CERT: self._cert, JWT: self._jwt, APIKEY: self._apikey, UID: self._uid,
         }  # fmt: skip
         self.reload()
 
@@ -121,22 +120,47 @@ class Authenticators:
             raise
 
     async def recheck(self, found: Authenticated) -> None:
-        """What was found counts still.
+        """What was found counts still; issuers and plug-ins are asked where that is due.
 
         Raises:
             PeerError: It does not, and why. Not recorded here: whoever ends the connection says so.
         """
-        if found.expires and self._clock() >= found.expires:
-            raise PeerError("what was shown has expired", hint="connect again with a fresh one")
-        if key := found.evidence.get(APIKEY):
-            self._keys.still(str(key["id"]), str(key["digest"]))
+        if why := self.still(found):
+            raise PeerError(why, hint="connect again with a fresh one")
         if token := found.evidence.get(JWT):
             self._require_settings()
             await self._tokens.recheck(token)
-        if certificate := found.evidence.get(CERT):
-            self._recheck_certificate(str(certificate["sha256"]))
         for name in found.evidence.get("plugins", ()):
             await self._plugin(name).recheck(found)
+
+    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:  # noqa: ARG002 (of listeners)
+        """What was found, as it counts now: a key that was rotated meanwhile ends with the overlap.
+
+        Raises:
+            PeerError: As `recheck`.
+        """
+        await self.recheck(found)
+        key = found.evidence.get(APIKEY)
+        if key is None:
+            return found
+        ends = self._keys.ends(str(key["id"]), str(key["digest"]))
+        return msgspec.structs.replace(found, expires=_earliest(found.expires, ends))
+
+    def still(self, found: Authenticated) -> str:
+        """Empty while what was found counts, as far as is known here; else why not. Quick, and asks nobody."""
+        if found.expires and self._clock() >= found.expires:
+            return "what was shown has expired"
+        try:
+            if key := found.evidence.get(APIKEY):
+                self._keys.still(str(key["id"]), str(key["digest"]))
+            if certificate := found.evidence.get(CERT):
+                self._recheck_certificate(str(certificate["sha256"]))
+            if token := found.evidence.get(JWT):
+                self._require_settings()
+                self._tokens.still(token)
+        except PeerError as error:
+            return error.message
+        return ""
 
     # --- configuration -------------------------------------------------------------------------------------
 
@@ -215,7 +239,7 @@ class Authenticators:
             raise PeerError(f"there is no authenticator {name!a} here", hint="[plugin.NAME] in auth.toml")
         return found
 
-    async def _socket(self, presented: Presented) -> Authenticated:
+    async def _uid(self, presented: Presented) -> Authenticated:
         if presented.uid is None:
             raise PeerError("the peer is not on a Unix socket, and its user is not known")
         name = f"uid:{presented.uid}"
@@ -241,8 +265,8 @@ class Authenticators:
             raise PeerError("no API key was shown", hint="Authorization: Bearer mcpg_...")
         certificate = _digest(presented.certificate).hex() if presented.certificate else ""
         key, secret = self._keys.recognise(shown, presented.uid, certificate, presented.network)
-        expires = min((each for each in (key.expires, secret.until) if each), default=0.0)
-        evidence = {"id": key.id, "name": key.name, "digest": secret.digest[:DIGITS]}
+        expires = apikey.expiry(key, secret)
+        evidence = {"id": key.id, "name": key.name, "digest": secret.digest[: apikey.DIGITS]}
         return Authenticated(
             frozenset([key.principal]), evidence, expires, key.servers, key.tools, key.principal
         )
@@ -258,12 +282,15 @@ class Authenticators:
         """A refusal; that a proof needs a nonce is a part of how proofs are made."""
         if isinstance(error, NonceWanted):
             return
-        way = "+".join(required)
-        self.failures[way] += 1
-        peer: JsonObject = (
-            {"uid": presented.uid} if presented.uid is not None else {"remote": presented.network}
-        )
-        self._refused.write(error, peer, way=way)
+        shown = "+".join(required)
+        self.failures[shown] += 1
+        host: JsonObject = {"shown": shown}
+        if presented.network:
+            host["network"] = presented.network
+        if presented.uid is not None:
+            host["uid"] = presented.uid
+        if self._refused is not None:
+            self._refused.note_peer(error, host)
 
 
 def _combined(parts: list[Authenticated]) -> Authenticated:
@@ -280,12 +307,17 @@ def _combined(parts: list[Authenticated]) -> Authenticated:
         whole = Authenticated(
             whole.principals | other.principals,
             {},
-            min((each for each in (whole.expires, other.expires) if each), default=0.0),
+            _earliest(whole.expires, other.expires),
             _common(whole.servers, other.servers, "servers"),
             _common(whole.tools, other.tools, "tools"),
             first.instance,
         )
     return whole
+
+
+def _earliest(*moments: float) -> float:
+    """The first of some moments, of which 0.0 is never."""
+    return min((each for each in moments if each), default=0.0)
 
 
 def _common(ours: tuple[str, ...], theirs: tuple[str, ...], what: str) -> tuple[str, ...]:

@@ -112,21 +112,37 @@ class Tokens:
             PeerError: It does not.
         """
         if evidence.get("way") == "introspection":
-            server = next(
-                (each for each in self._opaque if each.settings.rules.name == evidence["provider"]), None
-            )
-            if server is None:
-                raise PeerError("who vouched for the token does so no longer", hint="auth.toml was changed")
-            await server.ask_again(str(evidence["mark"]))
+            await self._server(evidence).ask_again(str(evidence["mark"]))
             return
-        provider = self._providers.get(str(evidence.get("issuer")))
-        if provider is None or provider.rules.name != evidence.get("provider"):
-            raise PeerError("the issuer of the token is no longer trusted", hint="auth.toml was changed")
-        if not {evidence.get("subject"), evidence.get("jti")}.isdisjoint(provider.rules.revoked):
-            raise PeerError("the token, or whom it is for, was revoked here", hint="auth.toml names it")
+        provider = self._provider(evidence)
         await provider.keys.refresh()
-        if not provider.keys.holds(str(evidence.get("key"))):
+        self.still(evidence)
+
+    def still(self, evidence: JsonObject) -> None:
+        """Likewise, as far as is known here: nobody is asked.
+
+        Raises:
+            PeerError: It does not.
+        """
+        if evidence.get("way") == "introspection":
+            self._server(evidence)
+            return
+        if not self._provider(evidence).keys.holds(str(evidence.get("key"))):
             raise PeerError("the issuer has withdrawn the key of the token", hint=tokens.AGAIN)
+
+    def _provider(self, evidence: JsonObject) -> _Provider:
+        found = self._providers.get(str(evidence.get("issuer")))
+        if found is None or found.rules.name != evidence.get("provider"):
+            raise PeerError("the issuer of the token is no longer trusted", hint="auth.toml was changed")
+        _require_kept(evidence, found.rules)
+        return found
+
+    def _server(self, evidence: JsonObject) -> Introspector:
+        for each in self._opaque:
+            if each.settings.rules.name == evidence.get("provider"):
+                _require_kept(evidence, each.settings.rules)
+                return each
+        raise PeerError("who vouched for the token does so no longer", hint="auth.toml was changed")
 
     async def _signed(self, token: str) -> _Held:
         name = hashlib.blake2b(token.encode(), digest_size=16).digest()
@@ -199,6 +215,11 @@ class Tokens:
         proof = dpop.proved(presented.dpop, presented.method, presented.url, token, now, nonces)
         dpop.require_key(proof, judged.key)
         self._proofs.use(proof.thumbprint, proof.ident, proof.until, now)
+
+
+def _require_kept(evidence: JsonObject, rules: tokens.Rules) -> None:
+    if not {evidence.get("subject"), evidence.get("jti")}.isdisjoint(rules.revoked):
+        raise PeerError("the token, or whom it is for, was revoked here", hint="auth.toml names it")
 
 
 def credential(authorization: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from mcpguard.audit import record
 from mcpguard.audit.bursts import CALLER
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.errors import GoneError, GuardError, PeerError, ProtocolError
-from mcpguard.model import Json, JsonObject
+from mcpguard.model import JsonObject
 from mcpguard.system.peercred import Peer
 
 MOST: Final = 10
@@ -44,10 +44,13 @@ class Refused:
         """A caller was refused; whoever hung up by itself, or is of another version, is not."""
         if isinstance(error, GoneError) or not isinstance(error, PeerError | ProtocolError):
             return
-        self.write(error, {"uid": peer.facts.uid, "shim": peer.facts.pid} if peer is not None else {})
+        self._note(error, {"uid": peer.facts.uid, "shim": peer.facts.pid} if peer is not None else {})
 
-    def write(self, error: GuardError, host: JsonObject, **members: Json) -> None:
-        """Likewise for who is known by `host`: a user, or the address of another machine."""
+    def note_peer(self, error: GuardError, host: JsonObject) -> None:
+        """A peer of a listener was refused; `host`: what is known of it."""
+        self._note(error, host)
+
+    def _note(self, error: GuardError, host: JsonObject) -> None:
         now = time.monotonic()
         if now - self._second >= 1.0:
             self._second, self._count = now, 0
@@ -59,5 +62,5 @@ class Refused:
         self._more = 0
         start = record.prefix("", host, "")
         self._recorder.later(
-            [record.session(start, "refused", stage=CALLER, reason=error.sentence(), **members, **more)]
+            [record.session(start, "refused", stage=CALLER, reason=error.sentence(), **more)]
         )

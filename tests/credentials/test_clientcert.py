@@ -13,7 +13,7 @@ from mcpguard.errors import PeerError
 
 
 def made(*names: x509.GeneralName, common: str = "root") -> bytes:
-    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.fromtimestamp(time.time(), dt.UTC)
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)])
     builder = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())

@@ -121,7 +121,7 @@ def test_75_what_is_wrong_with_a_token_is_told_recorded_and_no_secret(tmp_path: 
 
     log = run(lambda: told(tmp_path, story)).log()
     (line,) = [json.loads(one) for one in log.splitlines() if '"refused"' in one]
-    assert (line["stage"], line["way"], line["host"]) == ("caller", "jwt", {"remote": "192.0.2.7"})
+    assert (line["stage"], line["host"]) == ("caller", {"shown": "jwt", "network": "192.0.2.7"})
     assert all(part not in log for part in shown[0].split(".") if len(part) > 20)
 
 
@@ -205,7 +205,7 @@ def test_while_the_issuer_is_away_the_last_keys_count_for_a_time_and_then_nothin
             await chain.bearer(issuer.token())
         assert issuer.asked["metadata"] == 2, "one try a minute"
         chain.clock.now += 3600
-        with pytest.raises(PeerError, match="keys of the issuer .* are not known"):
+        with pytest.raises(PeerError, match=r"keys of the issuer .* are not known"):
             await chain.bearer(issuer.token())
         with pytest.raises(PeerError):
             await chain.chain.recheck(found)

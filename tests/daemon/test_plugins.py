@@ -133,12 +133,12 @@ def test_the_example_adds_refuses_and_changes_its_mind(tmp_path: Path) -> None:
     badges.write_text('{"1000": "house-7"}')
 
     async def story(chain: Any) -> None:
-        found = await chain.chain.authenticate(Presented(uid=1000), ("socket",))
+        found = await chain.chain.authenticate(Presented(uid=1000), ("uid",))
         assert found.principals == {"uid:1000", "plugin:badge=in-house-7"}
         assert (found.instance, found.evidence["plugins"]) == ("uid:1000", ["badge"])
         await chain.chain.recheck(found)
         with pytest.raises(PeerError, match="badge refuses: nobody of that name is in the house"):
-            await chain.chain.authenticate(Presented(uid=1001), ("socket",))
+            await chain.chain.authenticate(Presented(uid=1001), ("uid",))
         badges.write_text("{}")
         with pytest.raises(PeerError, match="nobody of that name"):
             await chain.chain.recheck(found)
@@ -147,7 +147,7 @@ def test_the_example_adds_refuses_and_changes_its_mind(tmp_path: Path) -> None:
             await chain.chain.recheck(found)
 
     chain = alone(tmp_path, story, settings(str(EXAMPLES / "badge_authenticator.py"), str(badges)))
-    assert '"way":"socket"' in chain.log()
+    assert '"shown":"uid"' in chain.log()
 
 
 def test_it_does_not_let_in_whom_others_refuse(tmp_path: Path) -> None:
@@ -175,9 +175,9 @@ def test_it_does_not_let_in_whom_others_refuse(tmp_path: Path) -> None:
 
 def test_one_that_is_named_by_listeners_alone_is_asked_for_them_alone(tmp_path: Path) -> None:
     async def story(chain: Any) -> None:
-        await chain.chain.authenticate(Presented(uid=1), ("socket",))
+        await chain.chain.authenticate(Presented(uid=1), ("uid",))
         with pytest.raises(PeerError, match="badge"):
-            await chain.chain.authenticate(Presented(uid=1), ("socket", "plugin:badge"))
+            await chain.chain.authenticate(Presented(uid=1), ("uid", "plugin:badge"))
 
     alone(tmp_path, story, settings("/bin/false", more="always = false"))
 

@@ -5,6 +5,7 @@ rotate and withdraw keys, and be away; it counts what it is asked.
 """
 
 import base64
+import hashlib
 import json
 import secrets
 import socket
@@ -167,8 +168,6 @@ class Holder:
         return str(self.key.thumbprint())
 
     def proof(self, token: str, now: float, header: dict[str, Any] | None = None, **changed: Any) -> str:
-        import hashlib
-
         ath = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
         public = {
             name: value
