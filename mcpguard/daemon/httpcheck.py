@@ -35,6 +35,7 @@ class Refusal(GuardError):
         status: HTTP status.
         code: JSON-RPC code of the body.
         fields: Header fields of the answer.
+        final: Whether the connection ends with it, since where the next request begins is not certain.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Refusal(GuardError):
         self.status = status
         self.code = code
         self.fields = dict(fields or {})
+        self.final = status in (408, 413, 417)
 
 
 def one_of_each(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -67,6 +69,8 @@ def one_of_each(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         fields[name] = value
     if "content-length" in fields and "transfer-encoding" in fields:
         raise Refusal(400, "a request has Content-Length or Transfer-Encoding, not both")
+    if "upgrade" in fields:
+        raise Refusal(400, "a connection here is HTTP/1.1 and becomes nothing else")
     if fields.get("transfer-encoding", "chunked").lower() != "chunked":
         raise Refusal(400, "the only transfer encoding here is chunked")
     return fields

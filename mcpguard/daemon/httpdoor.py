@@ -110,6 +110,7 @@ class HttpDoor:
                     405, "there is POST here, and GET and DELETE with a session", fields={"Allow": "POST"}
                 )
         except Refusal as refusal:
+            refusal.final = True
             self._peering.note(refusal, link.presented)
             raise
         presented = self._shown(request, fields, link)
@@ -185,7 +186,7 @@ class HttpDoor:
         return await answerer.legacy(session, stream, prompt=type(value) is dict)
 
     async def _begin(self, visit: Visit, message: JsonObject) -> web.StreamResponse:
-        self._require_room(visit.found)
+        self._require_room(visit)
         party = self._peering.party(visit.found, visit.presented, visit.server, visit.pid)
         session = LegacySession(party, visit.server)
         stream = _expected(session, [message])
@@ -328,7 +329,7 @@ class HttpDoor:
             if self._pools.get(key) is known:
                 del self._pools[key]
             return await self._pool(visit)
-        self._require_room(visit.found)
+        self._require_room(visit)
         party = self._peering.party(visit.found, visit.presented, visit.server, visit.pid)
         begun = self._pools[key] = spawn_task(
             self._begun(ModernPool(party, visit.server)), name=f"a server for {key[0]}"
@@ -348,8 +349,10 @@ class HttpDoor:
             raise
         return pool
 
-    def _require_room(self, found: Found) -> None:
-        instance = found.whole.instance
+    def _require_room(self, visit: Visit) -> None:
+        if not self._peering.rooms.registered(visit.server):
+            raise Refusal(404, f"no server is registered as {visit.server!a}")
+        instance = visit.found.whole.instance
         mine = sum(each.party.instance == instance for each in self._legacy.values())
         mine += sum(key[0] == instance for key in self._pools)
         if mine >= limits.PEER_SESSIONS:

@@ -149,7 +149,7 @@ def failure(refusal: Refusal, ident: MessageId | None = None) -> web.Response:
     error: JsonObject = {"code": refusal.code, "message": refusal.sentence()}
     body = encode({"jsonrpc": "2.0", "id": ident, "error": error})
     response = web.Response(body=body, status=refusal.status, content_type=_JSON, headers=refusal.fields)
-    if refusal.status in (408, 413, 400, 421):
+    if refusal.final:
         response.force_close()
     return guarded_response(response)
 

@@ -47,7 +47,7 @@ _KEYS: Final = (
     "name", "listen", "auth", "speak", "server", "uids", "certificate", "key", "client_ca", "hosts", "origins", "url",
     "recheck",
 )  # fmt: skip
-_TLS_KEYS: Final = ("certificate", "key", "client_ca", "hosts")
+_TLS_KEYS: Final = ("certificate", "key", "client_ca")
 _KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _HOST: Final = re.compile(r"(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::[0-9]{1,5})?")
 _ORIGIN: Final = re.compile(rf"https?://{_HOST.pattern}")
