@@ -1,6 +1,6 @@
 """Requests to an authorization server, as values: the URL that a person opens, and the forms of the token endpoint.
 
-Every one that leads to a token names the resource it is for (RFC 8707).
+Every one that leads to a token for a server names the resource it is for (RFC 8707).
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def authorization_url(server: AuthorizationServer, attempt: Attempt) -> str:
         "state": attempt.state,
         "code_challenge": challenge_of(attempt.verifier),
         "code_challenge_method": METHOD,
-        "resource": attempt.resource,
-        **({"scope": attempt.scope} if attempt.scope else {}),
+        **_named("resource", attempt.resource),
+        **_named("scope", attempt.scope),
     }
     if "offline_access" in attempt.scope.split(" "):
         parameters["prompt"] = "consent"  # OpenID Connect Core 11
@@ -87,13 +87,13 @@ def code_form(attempt: Attempt, code: str) -> dict[str, str]:
         "code": code,
         "redirect_uri": attempt.redirect,
         "code_verifier": attempt.verifier,
-        "resource": attempt.resource,
+        **_named("resource", attempt.resource),
     }
 
 
 def refresh_form(refresh: str, resource: str) -> dict[str, str]:
     """Refreshes a token (RFC 6749 6), in the scope that it has."""
-    return {"grant_type": "refresh_token", "refresh_token": refresh, "resource": resource}
+    return {"grant_type": "refresh_token", "refresh_token": refresh, **_named("resource", resource)}
 
 
 def client_form(resource: str, scope: str) -> dict[str, str]:
@@ -174,4 +174,9 @@ def method_at(server: AuthorizationServer, client: Client) -> Client:
 
 
 def _scoped(form: dict[str, str], scope: str) -> dict[str, str]:
-    return {**form, "scope": scope} if scope else form
+    return {**form, **_named("scope", scope)}
+
+
+def _named(name: str, value: str) -> dict[str, str]:
+    """A parameter that is left out if it is empty."""
+    return {name: value} if value else {}

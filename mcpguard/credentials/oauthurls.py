@@ -24,11 +24,9 @@ from mcpguard import limits
 from mcpguard.credentials.oautherror import OAuthError, shown
 
 _ENDPOINT: Final = re.compile(r"[A-Za-z0-9\-._~:/?\[\]@&+,=%#]+")
-_HOST: Final = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.?)(?:[A-Za-z0-9-]{1,63}\.?)*|\[[0-9A-Fa-f:.]+\])"
-)
+_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NETLOC: Final = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_PORT: Final = re.compile(r"[0-9]{1,5}")
 _BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -71,12 +69,7 @@ def _authority(parts: SplitResult, port: int | None, *, plain: bool) -> str:
         return "only https is acceptable"
     if "@" in parts.netloc or "%" in parts.netloc:
         return "it has user information before its host"
-    host, _, after = (
-        parts.netloc.partition("]") if parts.netloc.startswith("[") else parts.netloc.partition(":")
-    )
-    written = f"{host}]" if host.startswith("[") else host
-    number = after.removeprefix(":")
-    if not _HOST.fullmatch(written) or (number and not _PORT.fullmatch(number)) or port == 0:
+    if not _NETLOC.fullmatch(parts.netloc) or port == 0:
         return "its host or port is none"
     if parts.scheme == "http" and not (plain and parts.hostname in _LOOPBACK):
         return "only https is acceptable" if not plain else "http is acceptable for this machine only"

@@ -9,6 +9,7 @@ import json
 import secrets
 import ssl
 import time
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -437,14 +438,18 @@ class _KeyAssertion(JWTBearerClientAssertion):
         return fresh
 
     def resolve_client_public_key(self, client):
-        return import_key(client.public)
+        kinds = {"ECPublicKey": "EC", "RSAPublicKey": "RSA", "Ed25519PublicKey": "OKP"}
+        key = serialization.load_pem_public_key(client.public.encode())
+        return import_key(client.public, kinds[type(key).__name__])
 
     def process_assertion_claims(self, assertion, resolve_key):
         """As authlib's, which knows fewer algorithms."""
         try:
-            token = joserfc_jwt.decode(
-                assertion, resolve_key, algorithms=["ES256", "RS256", "PS256", "EdDSA"]
-            )
+            with warnings.catch_warnings(
+                action="ignore"
+            ):  # joserfc would have EdDSA called Ed25519 (RFC 9864)
+                algorithms = ["ES256", "RS256", "PS256", "EdDSA"]
+                token = joserfc_jwt.decode(assertion, resolve_key, algorithms=algorithms)
         except JoseError as error:
             raise InvalidClientError(description=str(error)) from error
         self.verify_claims(token.claims)
