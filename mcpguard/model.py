@@ -209,6 +209,10 @@ HOST_REFERENCE: Final = "mcpguard-secret://"
 """What stands in a host's configuration in the place of a secret begins with this; a name of the vault follows."""
 
 
+HANDLE: Final = "${secret:"
+"""What stands in an argument of a tool in the place of a secret begins with this; its name and `}` follow."""
+
+
 class Mode(enum.Enum):
     """ENFORCE: verdicts bind. OBSERVE: verdicts are recorded and nothing is refused by policy."""
 

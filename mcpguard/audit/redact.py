@@ -33,7 +33,7 @@ from mcpguard.audit import looks
 from mcpguard.audit.knownvalues import KnownValues
 from mcpguard.audit.looks import looks_random, secret_name
 from mcpguard.audit.marks import Marks
-from mcpguard.model import Json, JsonObject
+from mcpguard.model import HANDLE, Json, JsonObject
 
 MARK: Final = "«redacted:"
 """What stands in the place of a secret begins with this."""
@@ -42,6 +42,9 @@ _WHOLE_MARK: Final = re.compile(r"«redacted:[a-z-]+(?::[0-9a-f]{12})?»")
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_.~+=%!@#^*\-]{1,512}")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{16,}={0,2}")
 _FLAG: Final = re.compile(r"--?([A-Za-z][A-Za-z0-9_-]*)")
+_MARK: Final = HANDLE.encode()
+_HANDLE: Final = re.compile(rb"\$\{secret:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\}")
+"""A handle, which names a secret: whoever approves must see which. What looks like a secret in it is hidden still."""
 _LOOKAHEAD: Final = 4096
 _REACH: Final = 16_384
 _LINE: Final = 65_536
@@ -116,7 +119,13 @@ class Redactor:
             (start, end, "known", secret)
             for start, end, secret in (self.known.find(data) if known is None else known)
         ]
-        spans += [(start, end, kind, data[start:end]) for start, end, kind in looks.find(data)]
+        names = _HANDLE.finditer(data) if _MARK in data else ()
+        handles = [found.span() for found in names]
+        spans += [
+            (start, end, kind, data[start:end])
+            for start, end, kind in looks.find(data)
+            if kind != "named" or not any(first <= start and end <= last for first, last in handles)
+        ]
         if not spans:
             return []
         return [(start, end, self.mark(kind, secret)) for start, end, kind, secret in _merged(spans, data)]

@@ -22,7 +22,7 @@ from mcpguard.cli.secret import ready
 from mcpguard.cli.secretplan import SecretPlan, carry_out, to_import
 from mcpguard.cli.terminal import confirm, errors_told, print_json, say, tell
 from mcpguard.cli.wrapplan import Fault, called
-from mcpguard.errors import ConfigError, GuardError
+from mcpguard.errors import ConfigError, GuardError, PeerError
 from mcpguard.hosts.secretvalues import Place, check, put_back
 from mcpguard.hosts.wrapping import Edit, File, edited
 from mcpguard.model import JsonObject
@@ -77,6 +77,8 @@ def import_(
         for plan in plans:
             try:
                 carry_out(plan, store, options["passed"])
+            except PeerError:
+                raise  # whoever asks may not: so it is for every file
             except GuardError as error:
                 faults.append(Fault(str(plan.host_file.path), error.sentence()))
                 tell(f"mcpguard: {error.sentence()}")
@@ -154,6 +156,8 @@ def _undo(
     for file, each in wanted.items():
         try:
             _put_back(file, each)
+        except PeerError:
+            raise
         except GuardError as error:
             faults.append(Fault(file, error.sentence()))
             tell(f"mcpguard: {error.sentence()}")

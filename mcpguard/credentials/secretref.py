@@ -36,8 +36,6 @@ from mcpguard.model import HOST_REFERENCE
 
 HOST_PREFIX: Final = HOST_REFERENCE.encode()
 """As environments have it."""
-HANDLE: Final = "${secret:"
-"""What stands in an argument of a tool in the place of a secret begins with this; its name and `}` follow."""
 SCHEMES: Final = ("vault", "keyring", "file", "env", "cmd", "systemd-cred")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -31,11 +31,12 @@ import msgspec
 from mcpguard import limits
 from mcpguard.audit import record, redact
 from mcpguard.credentials.environment import for_manifest
-from mcpguard.credentials.secretref import HANDLE, HOST_PREFIX, SecretRef, host_name, parse_ref
+from mcpguard.credentials.secretref import HOST_PREFIX, SecretRef, host_name, parse_ref
 from mcpguard.daemon.launching import Launch
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered
 from mcpguard.errors import SecretError
+from mcpguard.model import HANDLE
 from mcpguard.protocol.hello import Hello
 from mcpguard.system import vaultkey
 from mcpguard.system.secretplaces import resolve, usable

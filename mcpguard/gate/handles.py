@@ -30,9 +30,9 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.audit.knownvalues import KnownValues
-from mcpguard.credentials.secretref import HANDLE, filled, handles
+from mcpguard.credentials.secretref import filled, handles
 from mcpguard.errors import SecretError
-from mcpguard.model import Decision, Json, JsonObject, Verdict
+from mcpguard.model import HANDLE, Decision, Json, JsonObject, Verdict
 from mcpguard.protocol.strict import encode
 
 MARK: Final = HANDLE.encode()
@@ -192,7 +192,7 @@ class Veil:
     def _text(self, text: str) -> str:
         data = text.encode("utf-8", "surrogatepass")
         parts, past = [], 0
-        for start, end, value in self._known.find(data):
+        for start, end, value in sorted(self._known.find(data), key=lambda hit: (hit.start, -hit.end)):
             if start >= past:
                 parts += [data[past:start], self._words[value].encode()]
                 past = end

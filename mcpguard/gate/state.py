@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import msgspec
 
 from mcpguard import limits
-from mcpguard.credentials.secretref import HANDLE
 from mcpguard.gate.bounded import remember
 from mcpguard.gate.handles import Veil
 from mcpguard.gate.ledger import Ledger
@@ -19,7 +18,7 @@ from mcpguard.gate.rounds import Rounds
 from mcpguard.gate.schemas import PinnedSchemas
 from mcpguard.gate.shared import Shared, alone
 from mcpguard.gate.waiting import Waiting
-from mcpguard.model import Decision, Era, Json, JsonObject, Side
+from mcpguard.model import HANDLE, Decision, Era, Json, JsonObject, Side
 from mcpguard.protocol.methods import REQUESTS
 from mcpguard.protocol.strict import Refused
 from mcpguard.protocol.uri import normalise

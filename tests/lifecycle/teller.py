@@ -6,6 +6,7 @@ What it tells goes to a file in DIRECTORY, whose path it answers: nothing on the
 import json
 import os
 import sys
+import time
 
 HOME = sys.argv[1] if len(sys.argv) > 1 else "."
 TOOLS = [
@@ -20,8 +21,6 @@ def call(name: str, arguments: dict) -> str:
     match name:
         case "tell" | "slow":
             if name == "slow":
-                import time
-
                 time.sleep(arguments["seconds"])
             path = os.path.join(HOME, f"told-{os.getpid()}")
             with open(path, "w") as file:
