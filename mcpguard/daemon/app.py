@@ -27,8 +27,8 @@ from mcpguard.daemon.admission import Admission
 from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.approvals import Approvals
 from mcpguard.daemon.audience import Audience
-from mcpguard.daemon.certdesk import CertDesk
 from mcpguard.daemon.callers import Callers
+from mcpguard.daemon.certdesk import CertDesk
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
 from mcpguard.daemon.doors import Doors
@@ -44,9 +44,9 @@ from mcpguard.daemon.loginwatch import LoginWatch
 from mcpguard.daemon.metrics import Meter
 from mcpguard.daemon.networkparty import NetworkParty
 from mcpguard.daemon.notify import Desktop
+from mcpguard.daemon.oauthdesk import NoRemotes, OAuthDesk, Remotes
 from mcpguard.daemon.party import Courier, Party
 from mcpguard.daemon.peering import Rooms
-from mcpguard.daemon.oauthdesk import NoRemotes, OAuthDesk, Remotes
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.polkit import Polkit
 from mcpguard.daemon.presence import Presence, presence_file
@@ -77,8 +77,8 @@ from mcpguard.system.memory import open_descriptors, pss
 from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest
 from mcpguard.system.policystore import PolicyStore
-from mcpguard.system.servefile import ServeFile
 from mcpguard.system.secretuse import SecretUse
+from mcpguard.system.servefile import ServeFile
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
 from mcpguard.system.sinkfile import SinkFile

@@ -119,7 +119,7 @@ class Peering:
             host["network"] = presented.network
         if presented.uid is not None:
             host["uid"] = presented.uid
-        self.rooms.refused.write(error, host)
+        self.rooms.refused.note_peer(error, host)
 
     def handshake_failed(self, error: BaseException, presented: Presented) -> None:
         """A TLS handshake failed: what was shown, or how it was spoken, is not acceptable."""
