@@ -3,8 +3,8 @@
 Leaf n is line n with its LF, so the size of the tree is the number of the last record. Only the roots of the complete
 subtrees are kept (the frontier, one hash for each bit of the size), which is all that growing needs.
 
-Cost: `add` 1.3 us a line of 440 bytes, a leaf and, on average, one inner node; `grow` two thirds of that (CPython 3.11,
-2-core virtual machine).
+Cost: `add` 1.3 us a line of 440 bytes, a leaf and, on average, one inner node; `grow` two thirds of that (CPython
+3.11, 2-core virtual machine).
 
 Not here: inclusion and consistency proofs. A verifier of ours reads all lines and computes the root itself.
 """

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -22,6 +23,7 @@ from mcpguard.daemon.company import Company
 from mcpguard.daemon.instances import Instances
 from mcpguard.daemon.launching import Launch, Launcher, unpinned
 from mcpguard.daemon.lifeline import Lifeline
+from mcpguard.daemon.outgoing import Authorizer
 from mcpguard.daemon.party import Courier, Party
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.recorder import Recorder
@@ -34,6 +36,7 @@ from mcpguard.daemon.upstream import connect, reach
 from mcpguard.daemon.vigilance import Vigilance
 from mcpguard.errors import GuardError, PeerError, SecretError, TrustError, UpstreamError
 from mcpguard.gate.gate import Gate
+from mcpguard.identity.manifest import Manifest
 from mcpguard.identity.naming import server_name
 from mcpguard.identity.remote import is_url
 from mcpguard.model import JsonObject, Mode, Side, visible
@@ -43,6 +46,7 @@ from mcpguard.system.descriptors import check_stdio, close_all
 from mcpguard.system.peercred import Peer
 
 REFUSED: Final = 5
+AuthorizerOf: TypeAlias = Callable[[str, Manifest], Awaitable[Authorizer | None]]
 UNPINNED: Final = "P0"
 """Pin level of a manifest that leaves open what runs (`identity.pinlevel`)."""
 FAILED: Final = 125
@@ -125,6 +129,7 @@ class Admission:
         audience: Whom the daemon serves.
         vigilance: Who is kept away, and who writes down callers that are refused.
         secrets: What servers are given when they start.
+        authorizer: What authorises requests to a server of others.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (what a connection is admitted by)
@@ -139,8 +144,10 @@ class Admission:
         audience: Audience,
         vigilance: Vigilance,
         secrets: Secrets,
+        authorizer: AuthorizerOf,
     ) -> None:
         self._secrets = secrets
+        self._authorizer = authorizer
         self._vigilance = vigilance
         self._audience = audience
         self._policies = policies
@@ -362,7 +369,8 @@ class Admission:
         """The server, with this stderr, and the descriptors to read from and write to it."""
         if launch.remote is not None:
             tools = registered.definitions.tools if registered else {}
-            reached = await reach(launch.remote, tools)
+            authorizer = await self._authorizer(registered.name, registered.manifest) if registered else None
+            reached = await reach(launch.remote, tools, authorizer)
             return (reached, *reached.descriptors())
         if hello.kind == "connect":
             listening = await connect(_absolute(hello.cwd, hello.argv[0]), os.geteuid())

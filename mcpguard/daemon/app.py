@@ -24,14 +24,12 @@ from mcpguard.approvals.book import Book
 from mcpguard.audit import record, redact
 from mcpguard.daemon import admission, control
 from mcpguard.daemon.admission import Admission
-from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.approvals import Approvals
 from mcpguard.daemon.audience import Audience
+from mcpguard.daemon.beyond import Beyond
 from mcpguard.daemon.callers import Callers
-from mcpguard.daemon.certdesk import CertDesk
 from mcpguard.daemon.company import Company
 from mcpguard.daemon.desk import Desk
-from mcpguard.daemon.doors import Doors
 from mcpguard.daemon.enrolments import Enrolments
 from mcpguard.daemon.exporter import Exporter
 from mcpguard.daemon.folders import Folders
@@ -44,7 +42,7 @@ from mcpguard.daemon.loginwatch import LoginWatch
 from mcpguard.daemon.metrics import Meter
 from mcpguard.daemon.networkparty import NetworkParty
 from mcpguard.daemon.notify import Desktop
-from mcpguard.daemon.oauthdesk import NoRemotes, OAuthDesk, Remotes
+from mcpguard.daemon.oauthdesk import Remotes
 from mcpguard.daemon.party import Courier, Party
 from mcpguard.daemon.peering import Rooms
 from mcpguard.daemon.policies import Policies, Standing
@@ -65,7 +63,6 @@ from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
 from mcpguard.system.allocator import give_back, quiet_collector
-from mcpguard.system.apikeystore import ApiKeyStore
 from mcpguard.system.approver import Below
 from mcpguard.system.argumentkeys import ArgumentKeys
 from mcpguard.system.folderstore import FolderStore
@@ -78,7 +75,6 @@ from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest
 from mcpguard.system.policystore import PolicyStore
 from mcpguard.system.secretuse import SecretUse
-from mcpguard.system.servefile import ServeFile
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
 from mcpguard.system.sinkfile import SinkFile
@@ -161,8 +157,6 @@ class Daemon:
         self._approvals = approvals = Approvals(
             book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
         )
-        self._certificates = certificates = CertDesk(self._recorder)
-        self._apikeys = apikeys = ApiKeys(ApiKeyStore(paths.auth_dir()), self._recorder, time.time)
         self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
         approvals.add(self._desktop)
@@ -172,6 +166,13 @@ class Daemon:
         )  # fmt: skip
         self._secrets = Secrets(Vault(paths.secrets_dir()), SecretUse(paths.secrets_dir()), self._recorder)
         self._secretdesk = SecretDesk(self._secrets, self._recorder, self._sessions, presence)
+        self._beyond = beyond = Beyond(
+            self._recorder,
+            registry,
+            Rooms(self._open, self._renew_party, _schema, registry.known, vigilance.refused),
+            self._secrets,
+            remotes,
+        )
         self._admission = Admission(
             self._recorder,
             self._spawner,
@@ -183,13 +184,9 @@ class Daemon:
             audience,
             vigilance,
             self._secrets,
-        )
-        self._doors = doors = Doors(
-            ServeFile(paths.serve_dir()),
-            Rooms(self._open, self._renew_party, _schema, registry.known, vigilance.refused),
+            beyond.authorizer,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
-        self._oauth = oauth = OAuthDesk(remotes or NoRemotes(), self._recorder.later)
         self._judged = self._noted = asyncio.get_running_loop().time()
         self._looked = 0.0
         self._counter = itertools.count(1)
@@ -210,11 +207,8 @@ class Daemon:
                 **folders.reading(),
                 **desk.reading(),
                 **approvals.reading(),
-                **certificates.reading(),
                 **vigilance.quarantine.reading(),
-                **apikeys.reading(),
-                **doors.reading(),
-                **oauth.reading(),
+                **beyond.reading(),
                 **self._secretdesk.reading(),
             },
             changing={
@@ -222,23 +216,21 @@ class Daemon:
                 "stop": self._stop,
                 **desk.changing(),
                 **folders.changing(self._recorder, self._refold),
-                **doors.changing(),
+                **beyond.changing(),
             },
             approving={
                 **approvals.approving(),
                 **presence.changing(),
                 **keeping.erasing(),
-                **certificates.approving(),
                 **vigilance.quarantine.approving(),
-                **apikeys.approving(),
-                **oauth.approving(),
+                **beyond.approving(),
                 **self._secretdesk.approving(),
             },
             askers=self._askers,
             hosts=self._enrolled,
             keepers=_keepers(),
             audience=audience,
-            holding=doors.holding(),
+            holding=beyond.holding(),
             metrics=self._metrics,
         )
 
@@ -269,16 +261,15 @@ class Daemon:
         )
         self._own = run.identity() | admin.identity()
         _log.info("mcpguard %s serves at %s", __version__, paths.runtime_dir())
-        self._doors.load()
+        self._beyond.load()
         self._service.notify.ready(self._in_a_line())
         try:
             await self._until_stopped()
         finally:
             self._service.notify.stopping()
             run.close()
-            self._doors.close()
+            self._beyond.shut()
             self._approvals.close()
-            self._oauth.close()
             await self._desktop.close()
             await self._end_sessions()
             self._logins.close()
@@ -287,8 +278,7 @@ class Daemon:
             await self._launcher.close()
             admin.close()
             await self._vigilance.close()
-            self._certificates.close()
-            self._apikeys.note()
+            await self._beyond.close()
             await self._recorder.close()
             self._keeping.close()
             await self._exporter.close()
@@ -437,7 +427,7 @@ class Daemon:
             "served": self._served,
             "calls": totals,
             **self._vigilance.status(),
-            **self._doors.described(),
+            **self._beyond.described(),
             "connections": sessions,
         }
 
@@ -544,9 +534,7 @@ class Daemon:
         self._vigilance.tick()
         self._secretdesk.tick()
         self._exporter.tick(now)
-        self._certificates.tick()
-        self._apikeys.tick()
-        self._doors.tick(now)
+        self._beyond.tick(now)
         if self._policies.asks_of_logins:
             self._launch(self._look_at_logins(), "the state of login sessions")
         if now - self._judged > _JUDGE_SECONDS:
@@ -556,7 +544,12 @@ class Daemon:
             self._noted = now
             self._desk.note_trust("still")
             self._vigilance.quarantine.note()
-        if self._idle and not self._tasks and not self._doors.open and now - self._busy_until > self._idle:
+        if (
+            self._idle
+            and not self._tasks
+            and not self._beyond.listens
+            and now - self._busy_until > self._idle
+        ):
             _log.info("nothing to do for %.0f seconds", self._idle)
             self._stopping.set()
 

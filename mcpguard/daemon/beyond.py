@@ -1,0 +1,170 @@
+"""What a daemon has beyond stdio, wired together: certificates, API keys, tokens, listeners, logins at remote servers.
+
+Cost: what speaks TLS, HTTP or JWT is loaded when it is first used, and never in a daemon that uses none of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from mcpguard.credentials.presented import Authenticated, Presented
+from mcpguard.daemon.apikeys import ApiKeys
+from mcpguard.daemon.certdesk import CertDesk
+from mcpguard.daemon.control import Held, Personal, Verb
+from mcpguard.daemon.doors import Doors
+from mcpguard.daemon.oauthdesk import OAuthDesk, Remotes
+from mcpguard.daemon.outgoing import Authorizer
+from mcpguard.daemon.peering import Rooms
+from mcpguard.daemon.recorder import Recorder
+from mcpguard.daemon.registry import Registry
+from mcpguard.daemon.remotes import Registrations, VaultStore, logged_in_at
+from mcpguard.daemon.secrets import Secrets
+from mcpguard.daemon.tasks import spawn_task
+from mcpguard.identity.manifest import Manifest
+from mcpguard.model import JsonObject
+from mcpguard.protocol.control import Request
+from mcpguard.system import paths
+from mcpguard.system.apikeystore import ApiKeyStore
+from mcpguard.system.servefile import ServeFile
+
+if TYPE_CHECKING:
+    from mcpguard.daemon.authenticators import Authenticators
+
+
+class Beyond:
+    """All of it, for one daemon.
+
+    Args:
+        recorder: Where changes are recorded.
+        registry: The registered servers.
+        rooms: What listeners ask of the daemon.
+        vault: Where tokens are kept.
+        remotes: The servers that people log in at; None for those that are registered.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        registry: Registry,
+        rooms: Rooms,
+        vault: Secrets,
+        remotes: Remotes | None = None,
+    ) -> None:
+        self._certificates = CertDesk(recorder)
+        self._apikeys = ApiKeys(ApiKeyStore(paths.auth_dir()), recorder, time.time)
+        self._chain = Chain(self._apikeys)
+        self._doors = Doors(ServeFile(paths.serve_dir()), rooms, others=self._chain)
+        self._oauth = OAuthDesk(remotes or Registrations(registry, VaultStore(vault)), recorder.later)
+
+    @property
+    def listens(self) -> bool:
+        """Whether anything listens, which is a reason to stay."""
+        return self._doors.open
+
+    async def authorizer(self, name: str, manifest: Manifest) -> Authorizer | None:
+        """What authorises requests to a server; None for one that is not reached over HTTPS.
+
+        Raises:
+            GuardError: What was said about logins to it cannot be read.
+        """
+        remote = logged_in_at(name, manifest)
+        return await self._oauth.authorizer(remote) if remote is not None else None
+
+    def load(self) -> None:
+        """Open the listeners of `serve.toml`."""
+        self._doors.load()
+
+    def tick(self, now: float) -> None:
+        """A second has gone by."""
+        self._certificates.tick()
+        self._apikeys.tick()
+        self._doors.tick(now)
+        self._chain.tick()
+
+    def shut(self) -> None:
+        """Let nobody in any more, and give up logins that wait."""
+        self._doors.close()
+        self._oauth.close()
+
+    async def close(self) -> None:
+        """Write down what is not yet."""
+        await self._chain.close()
+        self._certificates.close()
+        self._apikeys.note()
+
+    # --- for people ----------------------------------------------------------------------------------------
+
+    def described(self) -> JsonObject:
+        """What `status` shows of it."""
+        return self._doors.described()
+
+    def reading(self) -> dict[str, Verb]:
+        """Verbs that change nothing."""
+        return {
+            **self._certificates.reading(),
+            **self._apikeys.reading(),
+            **self._doors.reading(),
+            **self._oauth.reading(),
+        }
+
+    def changing(self) -> dict[str, Callable[[Request], JsonObject]]:
+        """Verbs that a connected host may not use."""
+        return self._doors.changing()
+
+    def approving(self) -> dict[str, Personal]:
+        """Verbs that no connected host, nor what it has started, may use."""
+        return {**self._certificates.approving(), **self._apikeys.approving(), **self._oauth.approving()}
+
+    def holding(self) -> dict[str, Callable[[Request], Awaitable[Held]]]:
+        """Verbs whose connection is held."""
+        return self._doors.holding()
+
+
+class Chain:
+    """The chain of authenticators (`connectionauth.Authenticators`), made when a listener first needs it.
+
+    Args:
+        keys: The API keys.
+    """
+
+    def __init__(self, keys: ApiKeys) -> None:
+        self._keys = keys
+        self._made: Authenticators | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    @property
+    def _all(self) -> Authenticators:
+        if self._made is None:
+            from mcpguard.daemon.authenticators import Authenticators  # noqa: PLC0415 (0.2 s, for listeners alone)
+            from mcpguard.daemon.remotes import system_fetch  # noqa: PLC0415
+            from mcpguard.system.authfile import AuthFile  # noqa: PLC0415
+
+            file = AuthFile(paths.auth_dir())
+            self._made = Authenticators(file, self._keys, None, system_fetch(), secrets.token_bytes(32))
+        return self._made
+
+    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+        """See `Authenticators`."""
+        return await self._all.authenticate(presented, required)
+
+    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+        """See `Authenticators`."""
+        return await self._all.renew(found, presented)
+
+    def still(self, found: Authenticated) -> str:
+        """See `Authenticators`."""
+        return self._all.still(found)
+
+    def tick(self) -> None:
+        """A second has gone by: `auth.toml` may be another one."""
+        if self._made is not None and (self._ticking is None or self._ticking.done()):
+            self._ticking = spawn_task(self._made.tick(), name="authenticators")
+
+    async def close(self) -> None:
+        """Ask plug-ins no more."""
+        if self._made is not None:
+            await self._made.close()
