@@ -1,4 +1,4 @@
-"""What a daemon has beyond stdio, wired together: certificates, API keys, tokens, listeners, logins at remote servers.
+"""What a daemon has beyond stdio, wired together: certificates, keys, tokens, listeners, logins at remote servers.
 
 Cost: what speaks TLS, HTTP or JWT is loaded when it is first used, and never in a daemon that uses none of it.
 """
