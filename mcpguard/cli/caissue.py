@@ -42,7 +42,8 @@ def issue(name: str, out: str | None, csr: str | None, as_json: bool, **wanted: 
         uses = [use for use in ("server", "client") if wanted[use]] or ["client"]
         asked: JsonObject = {
             "name": name, "uses": uses, "dns": list(wanted["dns"]), "ips": list(wanted["ips"]),
-            "uris": list(wanted["uris"]), "seconds": round(wanted["hours"] * _HOUR), "servers": list(wanted["servers"]),
+            "uris": list(wanted["uris"]), "seconds": round(wanted["hours"] * _HOUR),
+            "servers": list(wanted["servers"]),
         }  # fmt: skip
         if not (asked["dns"] or asked["ips"] or asked["uris"]):
             asked |= _named(name, uses, certified.held().registry)
