@@ -166,8 +166,10 @@ class Certificates:
         if met is None:
             return self._gone.get(certificate, "the certificate is not known any more")
         now = self._clock()
-        ends = met.identity.expires
-        return "" if now <= ends else f"the certificate expired at {utc(ends)}"
+        begins, ends = met.identity.begins, met.identity.expires
+        if begins <= now <= ends:
+            return ""
+        return f"the certificate holds from {utc(begins)} to {utc(ends)}, and it is {utc(now)}"
 
     def watch(self, revoked: Revoked) -> Callable[[], None]:
         """Be told of each certificate that counts no longer although it has not ended; returns what ends that."""
@@ -181,7 +183,7 @@ class Certificates:
     def _client(self, certificate: bytes) -> certregistry.Identity:
         now, print_ = self._clock(), fingerprint(certificate)
         met = self._met.get(print_)
-        if met is None or now > met.identity.expires:
+        if met is None or not met.identity.begins <= now <= met.identity.expires:
             try:
                 met = _Met(certregistry.client(self._known, certificate, now), certificate)
             except TrustError as error:

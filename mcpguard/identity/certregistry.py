@@ -257,7 +257,8 @@ class Identity(msgspec.Struct, frozen=True):
         name: Name of its entry; empty if an imported authority alone vouches for it.
         principals: What policy may name.
         fingerprint: SHA-256 of the certificate, hex.
-        expires: Unix seconds.
+        begins: Unix seconds from which it counts.
+        expires: Unix seconds until which it does.
         servers: Servers that it may reach; empty for all that policy allows.
         evidence: Members for records.
     """
@@ -265,6 +266,7 @@ class Identity(msgspec.Struct, frozen=True):
     name: str
     principals: frozenset[str]
     fingerprint: str
+    begins: float
     expires: float
     servers: tuple[str, ...]
     evidence: JsonObject
@@ -383,7 +385,9 @@ def _identity(found: Certificate, entry: Issued | None, authority: str) -> Ident
         **({"name": name} if name else {}),
     }
     servers = entry.servers if entry is not None else ()
-    return Identity(name, found.names.principals, found.fingerprint, found.ends, servers, evidence)
+    return Identity(
+        name, found.names.principals, found.fingerprint, found.begins, found.ends, servers, evidence
+    )
 
 
 def check_new(registry: Registry, names: Names, seconds: int) -> Authority:

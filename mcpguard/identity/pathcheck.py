@@ -28,6 +28,13 @@ from mcpguard.identity.subjectnames import Names
 
 _AUTHORITY: Final = "mcpguard ca list"
 _DEPTH: Final = 3
+_AUTHORITIES: Final = verification.ExtensionPolicy.webpki_defaults_ca()
+_LEAVES: Final = (
+    verification.ExtensionPolicy.webpki_defaults_ee()
+    .require_present(x509.SubjectAlternativeName, verification.Criticality.AGNOSTIC, None)
+    .require_present(x509.ExtendedKeyUsage, verification.Criticality.AGNOSTIC, None)
+)
+"""As browsers have it, but that names and uses may be critical, as private authorities have it; `check` looks at uses."""
 _SHOWN_CHARS: Final = 160
 
 
@@ -108,6 +115,7 @@ def _path(found: Certificate, anchor: Anchor, use: str, now: float, name: str) -
     """Why there is no path, empty if it is another authority's; None if there is one."""
     builder = verification.PolicyBuilder().store(verification.Store([loaded(anchor.root)]))
     builder = builder.time(dt.datetime.fromtimestamp(now, dt.UTC)).max_chain_depth(_DEPTH)
+    builder = builder.extension_policies(ca_policy=_AUTHORITIES, ee_policy=_LEAVES)
     leaf, between = loaded(found.der), [loaded(each) for each in anchor.between]
     try:
         if use == CLIENT or not name or name.startswith(subjectnames.SPIFFE):
