@@ -94,7 +94,7 @@ class Tokens:
             PeerError: There is no token, or it does not count.
         """
         scheme, token = credential(presented.authorization)
-        if scheme not in _SCHEMES or not token:
+        if scheme not in _SCHEMES or not token or not token.isascii():
             raise PeerError("no token was shown", hint="Authorization: Bearer TOKEN")
         if token.count(".") == 2 or not self._opaque:
             held = await self._signed(token)
