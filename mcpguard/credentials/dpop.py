@@ -126,7 +126,7 @@ def require_key(proof: Proof, bound: str) -> None:
     Raises:
         PeerError: It was not.
     """
-    if not hmac.compare_digest(proof.thumbprint, bound):
+    if not hmac.compare_digest(proof.thumbprint.encode(), bound.encode()):
         raise PeerError("the DPoP proof was made with another key than the token is bound to")
 
 

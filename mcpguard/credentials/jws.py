@@ -231,12 +231,19 @@ def _able(jwk: JsonObject) -> tuple[str, ...]:
 
 
 def _object(segment: str, what: str) -> JsonObject:
-    try:
-        value = json.loads(decoded(segment), object_pairs_hook=_once, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise PeerError(f"the {what} not a JSON object with each name once") from error
+    value = read_json(decoded(segment))
     if not isinstance(value, dict):
         raise PeerError(f"the {what} not a JSON object with each name once")
+    return value
+
+
+def read_json(data: bytes) -> Json:
+    """JSON of strangers: names that stand twice, numbers that JSON has not, and lone surrogates make it None."""
+    try:
+        value = json.loads(data, object_pairs_hook=_once, parse_constant=_no_number)
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
     return value
 
 
@@ -249,6 +256,15 @@ def _once(pairs: list[tuple[str, Json]]) -> JsonObject:
 
 def _no_number(name: str) -> Json:
     raise ValueError(f"{name} is not JSON")
+
+
+def require_library() -> None:
+    """What verifies signatures is installed; it is imported now.
+
+    Raises:
+        PeerError: It is not; the sentence says how to install it.
+    """
+    _algorithms()
 
 
 _loaded: Final[dict[str, Any]] = {}

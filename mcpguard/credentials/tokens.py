@@ -150,7 +150,7 @@ def require_certificate(judged: Judged, thumbprint: str) -> None:
     Raises:
         PeerError: It was not.
     """
-    if judged.certificate and not hmac.compare_digest(judged.certificate, thumbprint):
+    if judged.certificate and not hmac.compare_digest(judged.certificate.encode(), thumbprint.encode()):
         shown = "another one" if thumbprint else "none"
         raise PeerError(f"the token is bound to a client certificate, and {shown} was shown")
 

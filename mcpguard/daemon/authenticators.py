@@ -173,9 +173,11 @@ class Authenticators:
         self._leaving += self._plugins.values()
         try:
             auth = self._file.load()
+            if auth.issuers:
+                jws.require_library()
             self._plugins = {each.name: plugins.load(each) for each in auth.plugins}
             self._tokens, self.fault = self._judge(auth), ""
-        except ConfigError as error:
+        except (ConfigError, PeerError) as error:
             self._tokens, self._plugins, self.fault = self._judge(Auth()), {}, error.sentence()
             _log.error("no peer beyond stdio is let in: %s", self.fault)
 

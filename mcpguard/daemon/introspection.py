@@ -73,7 +73,7 @@ class Introspector:
         """
         if not 0 < len(token) <= TOKEN_CHARS or not token.isascii() or not token.isprintable():
             raise PeerError(f"what was shown is no token of 1 to {TOKEN_CHARS} visible characters")
-        name = hashlib.blake2b(token.encode(), digest_size=16).digest()
+        name = hashlib.sha256(token.encode()).digest()
         known = self._known.get(name) or self._bad.get(name)
         if known is None or self._ticks() >= known.until:
             known = await self._ask(token)
@@ -135,7 +135,7 @@ class Introspector:
 
 def marked(token: str) -> str:
     """What a token is found by later; it cannot be used as one."""
-    return hashlib.blake2b(token.encode(), digest_size=16).hexdigest()
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _body(token: str) -> bytes:

@@ -11,7 +11,6 @@ Source: OpenID Connect Discovery 1.0 4; RFC 8414 3.3 (the issuer must be the one
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +19,7 @@ from mcpguard.credentials import jws
 from mcpguard.daemon.outgoing import Fetch
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import PeerError, UpstreamError
-from mcpguard.model import Json, JsonObject
+from mcpguard.model import JsonObject
 
 _log: Final = logging.getLogger("mcpguard")
 BYTES: Final = 256 * 1024
@@ -164,10 +163,7 @@ async def fetched(
     answer = await fetch(method, url, {"accept": "application/json", **(headers or {})}, body, BYTES)
     if answer.status != 200:
         raise PeerError(f"{url} answers with status {answer.status}")
-    try:
-        value: Json = json.loads(answer.body[:BYTES])
-    except (ValueError, RecursionError) as error:
-        raise PeerError(f"{url} does not answer with JSON") from error
+    value = jws.read_json(answer.body[:BYTES])
     if not isinstance(value, dict):
         raise PeerError(f"{url} does not answer with a JSON object")
     return value

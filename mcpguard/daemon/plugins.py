@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from importlib.metadata import entry_points
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -133,7 +132,13 @@ class Authenticator:
         return Authenticated(principals, {"plugin": name}, reply.expires, reply.servers, reply.tools)
 
 
-def load(settings: Plugin, points: Callable[[], Any] = lambda: entry_points(group=GROUP)) -> Authenticator:
+def _installed() -> Any:
+    from importlib.metadata import entry_points  # noqa: PLC0415 (takes MiB, and most configurations need none)
+
+    return entry_points(group=GROUP)
+
+
+def load(settings: Plugin, points: Callable[[], Any] = _installed) -> Authenticator:
     """A plug-in that configuration names; no other is looked at.
 
     Raises:

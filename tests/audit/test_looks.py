@@ -17,6 +17,7 @@ TABLE = [
     (f"npm_{T}{T}", "npm", f"npm_{T}{T}"),
     (f"pypi-AgEI{T}", "pypi", f"pypi-AgEI{T}"),
     (f"hf_{T}{T}", "huggingface", f"hf_{T}{T}"),
+    (f"key mcpg_k3w9x2m7q4ta_{T}{T}{T}.", "mcpguard", f"mcpg_k3w9x2m7q4ta_{T}{T}{T}"),
     ("AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQ", "age", "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQ"),
     (f"a eyJhbGciOiJI.{T}.{T} b", "jwt", f"eyJhbGciOiJI.{T}.{T}"),
     ("-----BEGIN EC PRIVATE KEY-----\nabc", "pem", "-----BEGIN EC PRIVATE KEY-----\nabc"),

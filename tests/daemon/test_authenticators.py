@@ -4,26 +4,30 @@ import datetime as dt
 import hashlib
 import json
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcpguard.audit.detectors import Detectors
 from mcpguard.audit.seen import Seen
-from mcpguard.credentials import apikey
+from mcpguard.credentials import apikey, jws
 from mcpguard.credentials.presented import Authenticated, Presented
 from mcpguard.daemon.authenticators import _combined, _within
 from mcpguard.errors import PeerError
 from mcpguard.policy.match import compile_pattern
 from tests.daemon.chains import START, Chain, told
 from tests.daemon.loops import run
-from tests.fakes.issuer import AUDIENCE, Issuer
+from tests.fakes.issuer import AUDIENCE, Holder, Issuer
 
 
 def certificate(*names: str) -> bytes:
@@ -291,6 +295,94 @@ def test_failures_again_and_again_are_a_finding(tmp_path: Path) -> None:
     assert [one.kind for one in found if one.kind == "auth-failures"] == ["auth-failures"]
 
 
+TEXT = st.text(max_size=60) | st.text("\ud800é\x00 .Aa1", max_size=40)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(TEXT, TEXT, TEXT, st.binary(max_size=40), st.none() | st.integers(0, 5)),
+        min_size=30,
+        max_size=60,
+    )
+)
+def test_whatever_a_peer_shows_it_is_let_in_or_refused_with_a_sentence(
+    tmp_path: Path, shown: list[Any]
+) -> None:
+    sentences: list[str] = []
+
+    async def story(chain: Chain, issuer: Issuer) -> None:
+        holder = Holder()
+        bound = issuer.token(cnf={"jkt": holder.thumbprint})
+        for scheme, text, other, certificate, uid in shown:
+            proofs = [
+                holder.proof(bound, START, **{name: text})
+                for name in ("jti", "htm", "htu", "ath", "nonce", "iat")
+            ]
+            tries = [
+                Presented(uid, certificate, other, f"{scheme} {text}", other),
+                Presented(uid, certificate, other, f"Bearer {text}", other),
+                Presented(uid, certificate, other, f"Bearer mcpg_{text}", other),
+                Presented(
+                    uid,
+                    certificate,
+                    other,
+                    f"Bearer {issuer.token(sub=text, jti=text, cnf={'jkt': other})}",
+                    other,
+                ),
+                Presented(uid, certificate, other, f"Bearer {issuer.token(cnf={'x5t#S256': text})}", other),
+                *(
+                    Presented(uid, certificate, other, f"DPoP {bound}", proof, "POST", text)
+                    for proof in proofs
+                ),
+            ]
+            for presented in tries:
+                for kinds in (("jwt",), ("apikey",), ("cert",), ("uid", "jwt")):
+                    try:
+                        await chain.chain.authenticate(presented, kinds)
+                    except PeerError as error:
+                        sentences.append(error.sentence())
+
+    with TemporaryDirectory() as place:
+        run(lambda: told(Path(place), story))
+    assert not any("\n" in sentence for sentence in sentences)
+
+
+EXTRAS = ("jwt", "aiohttp", "pyrage")
+COSTLY = ("ssl", "importlib.metadata", "cryptography.x509")
+
+
+def imported(*modules: str) -> set[str]:
+    """What of the above a process has after it has imported these."""
+    text = f"import sys, {', '.join(modules)}\nprint(*(name for name in {(*EXTRAS, *COSTLY)} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_nothing_of_an_extra_is_imported_before_it_is_needed() -> None:
+    ours = imported("mcpguard.daemon.app", "mcpguard.daemon.authenticators")
+    assert ours.isdisjoint(EXTRAS)
+    assert ours <= imported(
+        "asyncio", "uvloop", "mcpguard.daemon.keeping", "mcpguard.identity.keys", "cryptography"
+    )
+
+
+def test_without_the_extra_the_sentence_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(chain: Chain, issuer: Issuer) -> None:
+        text = (chain.place / "auth" / "auth.toml").read_text()
+        monkeypatch.setattr(jws, "_loaded", {})
+        monkeypatch.setitem(sys.modules, "jwt.algorithms", None)
+        chain.write(text + "\n")
+        chain.chain.reload()
+        assert "pip install 'mcpguard[http]'" in chain.chain.fault
+        with pytest.raises(PeerError, match="how peers are recognised is not known"):
+            await chain.bearer(issuer.token())
+
+    run(lambda: told(tmp_path, story))
+
+
 # --- configuration ----------------------------------------------------------------------------------------
 
 
@@ -311,7 +403,7 @@ def test_while_auth_toml_is_not_valid_nobody_is_let_in(tmp_path: Path) -> None:
 def test_introspection_vouches_for_opaque_tokens(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s3cret\n")
 
-    def settings(issuer: Issuer, secret: Path) -> str:
+    def text(issuer: Issuer, secret: Path) -> str:
         return (
             f'version = 1\n[introspection.corp]\nissuer = "{issuer.url}"\naudience = "{AUDIENCE}"\n'
             f'url = "{issuer.url}/introspect"\nclient_id = "host"\nclient_secret_file = "{secret}"\n'
@@ -319,7 +411,7 @@ def test_introspection_vouches_for_opaque_tokens(tmp_path: Path) -> None:
         )
 
     async def story(chain: Chain, issuer: Issuer) -> None:
-        chain.write(settings(issuer, tmp_path / "secret"))
+        chain.write(text(issuer, tmp_path / "secret"))
         chain.chain.reload()
         issuer.opaque["tok-1"] = {**issuer.claims(), "client_id": "app"}
         found = await chain.bearer("tok-1")

@@ -18,7 +18,7 @@ from typing import Any, Self
 import aiohttp
 import trustme
 from aiohttp import web
-from joserfc import jwt as jose
+from joserfc import jws as jose
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from mcpguard.daemon.outgoing import Answer
@@ -72,7 +72,7 @@ class Issuer:
         alg, key = self.keys[self.current]
         head = {"alg": alg, "kid": self.current, "typ": "at+jwt", **(header or {})}
         head = {name: value for name, value in head.items() if value is not None}
-        return str(jose.encode(head, self.claims(**changed), key, algorithms=[alg]))
+        return signed(head, self.claims(**changed), key, alg)
 
     def public(self) -> dict[str, Any]:
         return {"keys": [{**key.as_dict(private=False), "alg": alg} for alg, key in self.keys.values()]}
@@ -185,7 +185,12 @@ class Holder:
         }
         head = {name: value for name, value in head.items() if value is not None}
         claims = {name: value for name, value in claims.items() if value is not None}
-        return str(jose.encode(head, claims, self.key, algorithms=[self.alg]))
+        return signed(head, claims, self.key, self.alg)
+
+
+def signed(head: dict[str, Any], claims: dict[str, Any], key: Any, alg: str) -> str:
+    """A token of any claims, those that JSON can only escape included."""
+    return jose.serialize_compact(head, json.dumps(claims).encode(), key, algorithms=[alg])
 
 
 def forged(
