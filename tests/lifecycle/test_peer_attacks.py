@@ -236,7 +236,8 @@ def test_no_answer_tells_what_answers(place: Path) -> None:
 
 def test_a_session_of_another_principal_is_not_there(land: Land, place: Path) -> None:
     """Guessing is hopeless (256 bits); whoever learns an id cannot use it. Over a Unix socket: another uid."""
-    assert BOTH and META  # what a peer sends is what others send, too
+    assert BOTH
+    assert META
     with Peer(place) as mine:
         mine.greet()
         found = land.ask({"verb": "listeners"})["listeners"][0]
