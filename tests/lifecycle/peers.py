@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from mcpguard.identity.definitions import definition_digest
 from mcpguard.identity.described import Definitions
+from mcpguard.system.truststore import wall_clock
 from tests.lifecycle.land import Land, Registered, pin
 from tests.lifecycle.stage import MCPGUARD, PYTHON, SECONDS
 from tests.lifecycle.talking_tools import TOOLS
@@ -313,7 +314,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         ca = x509.load_pem_x509_certificate(self.ca.cert_pem.bytes())
         signer = serialization.load_pem_private_key(self.ca.private_key_pem.bytes(), None)
-        now = dt.datetime.now(dt.UTC)
+        now = wall_clock()
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))

@@ -18,6 +18,7 @@ import pytest
 import trustme
 from cryptography import x509
 
+from mcpguard.system.truststore import wall_clock
 from tests.lifecycle.land import Land
 from tests.lifecycle.peers import BOTH, MODERN, Authority, Peer, Served, talking
 from tests.lifecycle.stage import MCPGUARD, until
@@ -136,7 +137,7 @@ def test_69_wrong_ca(port: int, authority: Authority) -> None:
 
 
 def test_69_expired(port: int, authority: Authority) -> None:
-    past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    past = wall_clock() - dt.timedelta(days=1)
     fails(port, authority.client("build-agent", not_after=past))
 
 
@@ -278,14 +279,14 @@ def test_curl_under_another_name_of_this_machine_is_misdirected(
 def test_70_a_certificate_that_expires_ends_its_session_and_says_why(
     land: Land, port: int, authority: Authority
 ) -> None:
-    soon = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=4)
+    soon = wall_clock().replace(microsecond=0) + dt.timedelta(seconds=4)
     with Peer(port, tls=authority.client("build-agent", not_after=soon)) as peer:
         peer.greet()
         waiting = peer.call(5, "hang")  # an open stream, before and after
         last = [message for _, message in waiting.events() if message][-1]
         assert "expired" in last["error"]["message"]
-        assert dt.datetime.now(dt.UTC) >= soon
-        assert dt.datetime.now(dt.UTC) < soon + dt.timedelta(seconds=15)  # the interval is a second
+        assert wall_clock() >= soon
+        assert wall_clock() < soon + dt.timedelta(seconds=15)  # the interval is a second
     found = until(
         lambda: [
             each
@@ -443,6 +444,7 @@ def test_another_machine_calls_over_a_network(authority: Authority, tmp_path: Pa
 STORY = """
 import json, os, subprocess
 from pathlib import Path
+from mcpguard.system.truststore import wall_clock
 from tests.lifecycle.land import Land
 from tests.lifecycle.peers import Authority, Served, talking
 from tests.lifecycle.test_peer_tls import CALL, POLICY, curl
