@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from mcpguard.credentials.presented import Authenticated, Found, Presented
-from mcpguard.errors import ConfigError, PeerError
+from mcpguard.errors import ConfigError, GuardError, PeerError
 from mcpguard.model import JsonObject
+from mcpguard.policy.match import compile_pattern
 from mcpguard.system.accounts import groups_of
 from mcpguard.system.servefile import CERT, UID, Listen
 from mcpguard.system.tlsfiles import Keeper
@@ -139,15 +140,17 @@ class ConnectionAuth:
         return Authenticated(frozenset({f"uid:{uid}"}) | groups, {}, instance=f"uid:{uid}")
 
     def _holder(self, presented: Presented) -> Authenticated:
-        from mcpguard.credentials.certificate import authenticated  # noqa: PLC0415 (x509: only for TLS)
-
-        if not presented.certificate:
+        if not presented.certificate or self._keeper is None:
             raise Unknown(
                 "no client certificate was shown", hint="connect with one that the listener's CA has issued"
             )
-        if self._keeper is not None and (why := self._keeper.refused(presented.certificate)):
+        try:
+            found = self._keeper.identify(presented.certificate)
+        except GuardError as error:
+            raise Unknown(error.message, hint=error.hint) from error
+        if why := self._keeper.refused(presented.certificate):
             raise Unknown(why)
-        return authenticated(presented.certificate)
+        return found
 
 
 def _in_time(found: Authenticated) -> Authenticated:
@@ -166,14 +169,37 @@ def _one(found: Sequence[Authenticated]) -> Authenticated:
     evidence: JsonObject = {}
     for each in found:
         evidence.update(each.evidence)
-    scoped = [each for each in found if each.servers or each.tools]
-    if len(scoped) > 1:
-        raise PeerError("two credentials are both for some servers or tools only, and only one may be")
+    servers: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    for each in found:
+        servers = _common(servers, each.servers)
+        tools = _common(tools, each.tools)
     return Authenticated(
         principals=frozenset().union(*(each.principals for each in found)),
         evidence=evidence,
         expires=min((each.expires for each in found if each.expires), default=0.0),
-        servers=scoped[0].servers if scoped else (),
-        tools=scoped[0].tools if scoped else (),
+        servers=servers,
+        tools=tools,
         instance=" + ".join(each.instance for each in found if each.instance),
+    )
+
+
+def _common(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
+    """What both scopes allow: patterns of either that lie within one of the other; empty is everything."""
+    if not ours or not theirs:
+        return ours or theirs
+    both = [
+        *(each for each in ours if _within(each, theirs)),
+        *(each for each in theirs if _within(each, ours)),
+    ]
+    if not both:
+        raise PeerError("what was shown together is for nothing: the scopes have nothing in common")
+    return tuple(dict.fromkeys(both))
+
+
+def _within(pattern: str, wider: tuple[str, ...]) -> bool:
+    """Whether all that a pattern matches is matched by one of the others, as far as that is easily seen."""
+    return any(
+        each == pattern or ("?" not in pattern + each and compile_pattern(each).matches(pattern))
+        for each in wider
     )

@@ -163,11 +163,11 @@ class Acceptor:
     async def _served(self, connection: socket.socket, link: Link) -> None:
         try:
             await self._serve(connection, link, self._context() if self._context is not None else None)
-        except GuardError as error:
-            link.malformed(error.sentence())
-            connection.close()
-            link.left()
-        except (OSError, TimeoutError) as error:  # TLS says what is wrong in an OSError of its own
+        except (
+            GuardError,
+            OSError,
+            TimeoutError,
+        ) as error:  # TLS says what is wrong in an OSError of its own
             self.peering.handshake_failed(error, link.presented)
             connection.close()
             link.left()

@@ -78,6 +78,8 @@ class Peering:
         try:
             found = await self.auth.authenticate(presented)
         except Unknown as error:
+            if nonce := getattr(error.__cause__, "nonce", ""):
+                raise _nonce_wanted(error, nonce) from error
             self._throttle.failed(presented)
             raise self.refusal(401, error, presented) from error
         except PeerError as error:
@@ -124,7 +126,7 @@ class Peering:
     def handshake_failed(self, error: BaseException, presented: Presented) -> None:
         """A TLS handshake failed: what was shown, or how it was spoken, is not acceptable."""
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-        words = str(reason).replace("_", " ").lower()
+        words = error.sentence() if isinstance(error, GuardError) else str(reason).replace("_", " ").lower()
         self._throttle.failed(presented)
         self.refusal(401, PeerError(f"the TLS handshake failed: {words}"), presented)
 
@@ -151,6 +153,12 @@ class Peering:
             session.cut(f"its credential is no longer for the server {session.server!a}")
         elif party.renew(found, presented):
             self.rooms.renew(session)
+
+
+def _nonce_wanted(error: GuardError, nonce: str) -> Refusal:
+    """A DPoP proof needs a nonce of ours (RFC 9449, 9): a part of how proofs are made, and no failure."""
+    fields = {"WWW-Authenticate": 'DPoP error="use_dpop_nonce"', "DPoP-Nonce": nonce}
+    return Refusal(401, error.sentence(), fields=fields)
 
 
 def covers(patterns: tuple[str, ...], server: str) -> bool:

@@ -69,8 +69,9 @@ class Throttle:
             if len(self._networks) > limits.NETWORKS:
                 self._networks.popitem(last=False)
         self._networks.move_to_end(name)
-        if now - known.began > _MINUTE:
-            if now - max(known.until, known.began) > limits.LOCKOUT_MOST_SECONDS:
+        quiet = now - max(known.until, known.began)
+        if quiet > _MINUTE:
+            if quiet > limits.LOCKOUT_MOST_SECONDS:
                 known.locked = 0
             known.began, known.failures = now, 0
         known.failures += 1

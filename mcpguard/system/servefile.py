@@ -48,7 +48,7 @@ _KEYS: Final = (
     "recheck",
 )  # fmt: skip
 _TLS_KEYS: Final = ("certificate", "key", "client_ca")
-_KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,31}(?::[a-z0-9][a-z0-9_.-]{0,63})?")
 _HOST: Final = re.compile(r"(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::[0-9]{1,5})?")
 _ORIGIN: Final = re.compile(rf"https?://{_HOST.pattern}")
 _LINE: Final = re.compile(r" \(at line (\d+), column \d+\)")

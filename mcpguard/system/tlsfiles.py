@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from mcpguard.credentials.presented import Authenticated
 from mcpguard.errors import ConfigError
 from mcpguard.system.servefile import Listen
 
@@ -32,6 +33,13 @@ class Keeper(Protocol):
 
     def stamp(self) -> object:
         """Changes when `context` would give another one."""
+
+    def identify(self, der: bytes) -> Authenticated:
+        """Whom a client certificate names, whose chain was verified.
+
+        Raises:
+            GuardError: Nobody.
+        """
 
     def refused(self, der: bytes) -> str:
         """Why a client certificate does not count any more, although its chain was verified; empty if it does.
@@ -86,6 +94,16 @@ class TlsFiles:
             else:
                 found.append((info.st_ino, info.st_size, info.st_mtime_ns))
         return tuple(found)
+
+    def identify(self, der: bytes) -> Authenticated:
+        """Whom a client certificate names.
+
+        Raises:
+            PeerError: Nobody.
+        """
+        from mcpguard.credentials.certificate import authenticated  # noqa: PLC0415 (x509: only for TLS)
+
+        return authenticated(der)
 
     def refused(self, der: bytes) -> str:  # noqa: ARG002 (files know of no single certificate)
         """Nothing: files say of a certificate only what its chain says."""

@@ -52,7 +52,9 @@ PING = {"jsonrpc": "2.0", "id": 9, "method": "ping"}
 def test_a_session_begins_goes_on_and_ends(peer: Peer) -> None:
     told = peer.greet()
     assert told.told["result"]["serverInfo"]["name"] == "talking"
-    assert len(peer.session) >= 43 and peer.session.isascii() and peer.session.isprintable()
+    assert len(peer.session) >= 43
+    assert peer.session.isascii()
+    assert peer.session.isprintable()
     names = [
         tool["name"]
         for tool in peer.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).message()["result"][
@@ -163,12 +165,14 @@ def test_what_takes_longer_is_a_stream_with_its_progress(peer: Peer, server: Reg
     assert answer.field("Cache-Control") == "no-store"
     events = answer.events()
     first = next(events)
-    assert first[1] is None and first[0].endswith("-0")  # the priming event of this revision
+    assert first[1] is None
+    assert first[0].endswith("-0")
     ident, progress = next(events)
     assert progress["params"]["progressToken"] == "t-1"
     (server.home / "go").touch()
     rest = [*events]
-    assert rest[-1][1]["id"] == 3 and "result" in rest[-1][1]
+    assert rest[-1][1]["id"] == 3
+    assert "result" in rest[-1][1]
     numbers = [int(each.partition("-")[2]) for each in (ident, *(name for name, _ in rest))]
     assert numbers == list(range(1, len(numbers) + 1))
 
@@ -193,7 +197,8 @@ def test_a_broken_stream_is_no_cancel_and_goes_on_where_it_broke(peer: Peer, ser
         assert answer.status == 200
         found = [(ident, message) for ident, message in answer.events() if message]
         assert int(found[0][0].partition("-")[2]) == int(last.partition("-")[2]) + 1
-        assert found[-1][1]["id"] == 3 and "result" in found[-1][1]
+        assert found[-1][1]["id"] == 3
+        assert "result" in found[-1][1]
     assert not (server.home / "cancelled").exists()
 
 

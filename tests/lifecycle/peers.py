@@ -1,6 +1,7 @@
 """Peers of a listener: HTTP that shows every field, raw bytes, and certificates of a CA of our own."""
 
 import contextlib
+import datetime as dt
 import http.client
 import json
 import signal
@@ -13,9 +14,13 @@ from typing import Any, Self
 
 import msgspec
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from mcpguard.identity.definitions import definition_digest
 from mcpguard.identity.described import Definitions
+from mcpguard.system.truststore import wall_clock
 from tests.lifecycle.land import Land, Registered, pin
 from tests.lifecycle.stage import MCPGUARD, PYTHON, SECONDS
 from tests.lifecycle.talking_tools import TOOLS
@@ -297,4 +302,38 @@ class Authority:
         context = ssl.create_default_context(cafile=str(self.ca_file))
         if names:
             (ca or self.ca).issue_cert(*names, **more).configure_cert(context)
+        return context
+
+    def made(
+        self,
+        *names: x509.GeneralName,
+        use: x509.ObjectIdentifier = x509.ExtendedKeyUsageOID.CLIENT_AUTH,
+        days: float = 1,
+    ) -> ssl.SSLContext:
+        """How a client with a certificate of exactly these names and this use speaks."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        ca = x509.load_pem_x509_certificate(self.ca.cert_pem.bytes())
+        signer = serialization.load_pem_private_key(self.ca.private_key_pem.bytes(), None)
+        now = wall_clock()
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(ca.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(1))
+            .not_valid_after(now + dt.timedelta(days))
+            .add_extension(x509.SubjectAlternativeName(names), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([use]), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key()), critical=False
+            )
+            .sign(signer, hashes.SHA256())  # type: ignore[arg-type]
+        )
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        file = self.directory / "made.pem"
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+        file.write_bytes(private + certificate.public_bytes(pem))
+        context = self.client()
+        context.load_cert_chain(file)
         return context

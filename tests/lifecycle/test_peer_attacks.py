@@ -3,6 +3,7 @@
 `htp-*` with the direction s2c are about remote servers, which we are a client of.
 """
 
+import base64
 import json
 import re
 import socket
@@ -54,8 +55,6 @@ def seen(server: Registered) -> int:
 
 
 def bytes_of(ident: str) -> bytes:
-    import base64
-
     return base64.b64decode(HTTP[ident]["bytes_b64"])
 
 
@@ -231,12 +230,14 @@ def test_connections_are_bounded_and_the_others_go_on(land: Land, place: Path) -
 def test_no_answer_tells_what_answers(place: Path) -> None:
     for data in (b"nonsense\r\n\r\n", HEAD + b"Content-Length: 0\r\n\r\n", bytes_of("htp-009")):
         said = raw(place, data)
-        assert b"aiohttp" not in said and b"Python" not in said, said
+        assert b"aiohttp" not in said, said
+        assert b"Python" not in said, said
 
 
 def test_a_session_of_another_principal_is_not_there(land: Land, place: Path) -> None:
     """Guessing is hopeless (256 bits); whoever learns an id cannot use it. Over a Unix socket: another uid."""
-    assert BOTH and META  # what a peer sends is what others send, too
+    assert BOTH
+    assert META
     with Peer(place) as mine:
         mine.greet()
         found = land.ask({"verb": "listeners"})["listeners"][0]

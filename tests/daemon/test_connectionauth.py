@@ -1,0 +1,147 @@
+import asyncio
+import os
+import time
+
+import pytest
+
+from mcpguard.credentials.presented import Authenticated, Found, Presented
+from mcpguard.daemon.connectionauth import ConnectionAuth, Unknown
+from mcpguard.errors import ConfigError, PeerError
+from mcpguard.system.servefile import Listen
+
+
+class Keeper:
+    """Certificates by name: `DER` is the name, and those that are revoked are known."""
+
+    def __init__(self) -> None:
+        self.revoked: set[bytes] = set()
+        self.ends = 0.0
+
+    def context(self) -> object:
+        raise NotImplementedError
+
+    def stamp(self) -> object:
+        return 0
+
+    def identify(self, der: bytes) -> Authenticated:
+        if der == b"nobody":
+            raise PeerError("the client certificate names nobody")
+        name = f"cert:{der.decode()}"
+        return Authenticated(frozenset({name}), {"certificate": der.decode()}, self.ends, instance=name)
+
+    def refused(self, der: bytes) -> str:
+        return "the certificate was revoked" if der in self.revoked else ""
+
+
+class Chain:
+    """One key that is right."""
+
+    def __init__(self, **more: object) -> None:
+        self.more = more
+        self.gone = False
+
+    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+        if presented.authorization != "Bearer right":
+            raise PeerError("the key is wrong")
+        return Authenticated(frozenset({"key:k"}), {"key": "k"}, instance="key:k", **self.more)  # type: ignore[arg-type]
+
+    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+        assert found.instance == "key:k"  # its own part, not what was joined with it
+        if self.gone:
+            raise PeerError("the key was revoked")
+        return await self.authenticate(presented, ())
+
+    def still(self, found: Authenticated) -> str:
+        assert found.instance == "key:k"
+        return "the key was revoked" if self.gone else ""
+
+
+def listen(*auth: str, **more: object) -> Listen:
+    return Listen(**({"name": "a", "auth": auth} | ({"path": "/a"} if "uid" in auth else {}) | more))  # type: ignore[arg-type]
+
+
+def found(auth: ConnectionAuth, presented: Presented) -> Found:
+    return asyncio.run(auth.authenticate(presented))
+
+
+def test_a_user_is_a_principal_with_its_groups() -> None:
+    whole = found(ConnectionAuth(listen("uid"), None, None), Presented(uid=os.getuid())).whole
+    assert f"uid:{os.getuid()}" in whole.principals
+    assert any(each.startswith("group:") for each in whole.principals)
+    assert whole.instance == f"uid:{os.getuid()}"
+
+
+def test_another_user_is_refused_unless_it_is_named() -> None:
+    with pytest.raises(PeerError, match="uid 4242 may not use"):
+        found(ConnectionAuth(listen("uid"), None, None), Presented(uid=4242))
+    assert found(
+        ConnectionAuth(listen("uid", uids=(4242,)), None, None), Presented(uid=4242)
+    ).whole.principals == {"uid:4242"}
+    with pytest.raises(PeerError):
+        found(ConnectionAuth(listen("uid"), None, None), Presented())
+
+
+def test_all_kinds_are_required() -> None:
+    auth = ConnectionAuth(listen("cert", "apikey"), Keeper(), Chain())  # type: ignore[arg-type]
+    good = Presented(certificate=b"build", authorization="Bearer right")
+    whole = found(auth, good).whole
+    assert whole.principals == {"cert:build", "key:k"}
+    assert whole.instance == "cert:build + key:k"
+    assert whole.evidence == {"certificate": "build", "key": "k"}
+    for bad in (
+        Presented(certificate=b"build"),
+        Presented(authorization="Bearer right"),
+        Presented(certificate=b"nobody", authorization="Bearer right"),
+    ):
+        with pytest.raises(Unknown):
+            found(auth, bad)
+
+
+def test_the_earliest_end_counts_and_what_has_ended_is_nobody() -> None:
+    keeper = Keeper()
+    keeper.ends = time.time() + 100
+    auth = ConnectionAuth(listen("cert", "apikey"), keeper, Chain(expires=time.time() + 50))  # type: ignore[arg-type]
+    whole = found(auth, Presented(certificate=b"b", authorization="Bearer right")).whole
+    assert whole.expires < time.time() + 51
+    keeper.ends = time.time() - 1
+    with pytest.raises(Unknown, match="expired"):
+        found(auth, Presented(certificate=b"b", authorization="Bearer right"))
+
+
+def test_scopes_of_both_are_narrowed_to_what_both_allow() -> None:
+    class Scoped(Keeper):
+        servers: tuple[str, ...] = ("file*", "git")
+
+        def identify(self, der: bytes) -> Authenticated:
+            return Authenticated(frozenset({"cert:a"}), {}, servers=self.servers, instance="cert:a")
+
+    keeper = Scoped()
+    auth = ConnectionAuth(listen("cert", "apikey"), keeper, Chain(servers=("files", "web"), tools=("read",)))  # type: ignore[arg-type]
+    whole = found(auth, Presented(certificate=b"b", authorization="Bearer right")).whole
+    assert (whole.servers, whole.tools) == (("files",), ("read",))
+    keeper.servers = ("git",)
+    with pytest.raises(PeerError, match="nothing in common"):
+        found(auth, Presented(certificate=b"b", authorization="Bearer right"))
+
+
+def test_what_holds_is_asked_again_of_both() -> None:
+    keeper, chain = Keeper(), Chain()
+    auth = ConnectionAuth(listen("cert", "apikey"), keeper, chain)  # type: ignore[arg-type]
+    presented = Presented(certificate=b"build", authorization="Bearer right")
+    known = found(auth, presented)
+    assert auth.still(known, presented) == ""
+    assert asyncio.run(auth.renewed(known, presented)) == known
+    chain.gone = True
+    assert auth.still(known, presented) == "the key was revoked"
+    with pytest.raises(PeerError, match="revoked"):
+        asyncio.run(auth.renewed(known, presented))
+    chain.gone = False
+    keeper.revoked.add(b"build")
+    assert auth.still(known, presented) == "the certificate was revoked"
+    with pytest.raises(PeerError, match="revoked"):
+        asyncio.run(auth.renewed(known, presented))
+
+
+def test_a_kind_that_nothing_checks_opens_no_listener() -> None:
+    with pytest.raises(ConfigError, match="jwt"):
+        ConnectionAuth(listen("cert", "jwt"), Keeper(), None)  # type: ignore[arg-type]
