@@ -133,7 +133,9 @@ def test_session_id_that_cannot_be_sent_back_is_refused(tmp_path: Path, session:
 
 
 @pytest.mark.parametrize("change", ["", "another greeting", "subscribed", "forgets again"])
-def test_session_that_the_server_forgot_is_begun_anew_where_nobody_notices(tmp_path: Path, change: str) -> None:
+def test_session_that_the_server_forgot_is_begun_anew_where_nobody_notices(
+    tmp_path: Path, change: str
+) -> None:
     async def story(side: Side, server: Remote) -> None:
         sessions = iter(["s-1", "s-2", "s-3"])
         current = [""]
@@ -141,10 +143,16 @@ def test_session_that_the_server_forgot_is_begun_anew_where_nobody_notices(tmp_p
         async def handler(request: Request) -> bytes:
             if request.name == "initialize":
                 current[0] = next(sessions)
-                info = {"name": "r", "version": "2"} if change == "another greeting" and current[0] == "s-2" else None
+                info = (
+                    {"name": "r", "version": "2"}
+                    if change == "another greeting" and current[0] == "s-2"
+                    else None
+                )
                 found = {**GREETING, **({"serverInfo": info} if info else {})}
                 return answer(
-                    200, {"jsonrpc": "2.0", "id": request.message["id"], "result": found}, mcp_session_id=current[0]
+                    200,
+                    {"jsonrpc": "2.0", "id": request.message["id"], "result": found},
+                    mcp_session_id=current[0],
                 )
             if request.fields.get("mcp-session-id") != current[0] or (
                 change == "forgets again" and request.name == "tools/call"
@@ -224,7 +232,9 @@ def test_server_asks_on_the_stream_of_a_call_and_its_answer_is_posted(tmp_path: 
                 answered.set()
             if request.name != "tools/call":
                 return await server.handle(request)
-            await request.send(STREAM + event({"jsonrpc": "2.0", "method": "notifications/message", "params": {}}))
+            await request.send(
+                STREAM + event({"jsonrpc": "2.0", "method": "notifications/message", "params": {}})
+            )
             await request.send(event({"jsonrpc": "2.0", "id": 7, "method": "roots/list"}))
             await answered.wait()
             await request.send(request.event(done=True))
@@ -262,7 +272,10 @@ def test_server_asks_on_the_stream_of_a_call_and_its_answer_is_posted(tmp_path: 
         (STREAM, "ended the stream before"),
         (STREAM + b"data: {\n\n", "what is no message"),
         (STREAM + b": keep-alive\n\n", "ended the stream before"),
-        (b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{", "broke the connection"),
+        (
+            b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+            "broke the connection",
+        ),
         (b"", "broke the connection"),
     ],
 )
@@ -314,7 +327,9 @@ def test_notification_that_is_lost_does_not_end_anything(tmp_path: Path) -> None
         (b'data: {"jsonrpc":"2.0","method":"n"}\n\n', "events to one request"),
     ],
 )
-def test_endless_stream_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: bytes, words: str) -> None:
+def test_endless_stream_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: bytes, words: str
+) -> None:
     monkeypatch.setattr(limits, "SSE_LINE_BYTES", 20_000)
     monkeypatch.setattr(limits, "SSE_CHATTER_BYTES", 20_000)
     monkeypatch.setattr(limits, "REMOTE_EVENTS", 100)
@@ -361,7 +376,9 @@ def test_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     play(tmp_path, story)
 
 
-def test_stream_that_stays_open_after_its_answer_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_that_stays_open_after_its_answer_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "REMOTE_TAIL_SECONDS", 0.1)
 
     async def story(side: Side, server: Remote) -> None:
@@ -473,7 +490,11 @@ def test_own_stream_of_the_server_is_read_and_resumed_until_there_is_none(tmp_pa
             assert (await side.line())["method"] == "notifications/tools/list_changed"
         await eventually(lambda: len(server.named("GET")) == 3)
         await asyncio.sleep(0.05)
-        assert [request.fields.get("last-event-id") for request in server.named("GET")] == [None, "g-1", "g-2"]
+        assert [request.fields.get("last-event-id") for request in server.named("GET")] == [
+            None,
+            "g-1",
+            "g-2",
+        ]
 
     play(tmp_path, story, loop)
 
@@ -514,7 +535,9 @@ def test_modern_request_has_the_headers_of_its_body(tmp_path: Path, loop: str) -
         assert server.requests[1].fields["mcp-name"].startswith("=?base64?")
         await side.ask("server/discover", modern=True)
         assert "mcp-name" not in server.requests[2].fields
-        assert "cannot be called over HTTP" in await side.error("tools/call", modern=True, name="bad", arguments={})
+        assert "cannot be called over HTTP" in await side.error(
+            "tools/call", modern=True, name="bad", arguments={}
+        )
         assert len(server.requests) == 3
 
     play(tmp_path, story, loop, tools=TOOLS)
@@ -541,8 +564,12 @@ def test_modern_call_is_cancelled_by_closing_its_answer(tmp_path: Path, loop: st
         await side.line()
         side.write({"method": "notifications/cancelled", "params": {"requestId": ident, "_meta": {}}})
         await asyncio.wait_for(closed.wait(), 10)
-        side.write({"method": "notifications/roots/list_changed", "params": {"_meta": {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28"}}})
+        side.write(
+            {
+                "method": "notifications/roots/list_changed",
+                "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}},
+            }
+        )
         assert (await side.ask("ping", modern=True))["result"]
         assert [request.name for request in server.requests] == ["tools/call", "ping"]
         assert side.lines.empty()
@@ -594,7 +621,9 @@ class Tokens:
 
 
 @pytest.mark.parametrize("tokens", [("new",), ("old", "new"), ("old", "older", "new"), ()])
-def test_request_is_authorised_and_tried_once_more_after_a_challenge(tmp_path: Path, tokens: tuple[str, ...]) -> None:
+def test_request_is_authorised_and_tried_once_more_after_a_challenge(
+    tmp_path: Path, tokens: tuple[str, ...]
+) -> None:
     authorizer = Tokens(*tokens)
 
     async def story(side: Side, server: Remote) -> None:
