@@ -101,7 +101,7 @@ def mirrors(schema: Json) -> tuple[Mirror, ...]:
             raise Refused(f"{_KEY} stands where no property is, or behind a condition, a list or a reference")
         if type(name) is not str or not _TOKEN.fullmatch(name) or len(name) > limits.NAME_CHARS:
             raise Refused(f"{_KEY} of {path[-1]!a} is no name of a header")
-        if inner.get("type") not in _KINDS:
+        if type(inner.get("type")) is not str or inner["type"] not in _KINDS:
             raise Refused(f"{_KEY} of {path[-1]!a} is only for strings, integers and booleans")
         if name.lower() in found:
             raise Refused(f"two arguments have the {_KEY} {name!a}")

@@ -121,7 +121,7 @@ class EventStream:
                 raise ProtocolError(f"an event is longer than {limits.SSE_LINE_BYTES} bytes")
             self._data.append(value)
             return
-        self._count(len(line))
+        self._count(len(line) + 1)
         if name == b"event":
             self._kind = value[:64]
         elif name == b"id" and b"\x00" not in value:

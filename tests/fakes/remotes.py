@@ -109,6 +109,7 @@ class Remote:
         self.requests: list[Request] = []
         self.connections = 0
         self.port = 0
+        self.tasks: set[asyncio.Task[None]] = set()
         self.handler: Handler | None = None
         self.raw: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | None = None
 
@@ -127,6 +128,16 @@ class Remote:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self.tasks.discard(task)
+            writer.transport.abort() if task.cancelling() else writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
             if self.raw is not None:
                 await self.raw(reader, writer)
@@ -139,8 +150,6 @@ class Remote:
                     await request.send(data)
                     if b"connection: close" in data:
                         break
-        with contextlib.suppress(OSError):
-            writer.close()
 
 
 async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
@@ -168,3 +177,7 @@ async def listening(context: ssl.SSLContext | None, path: str = "") -> AsyncIter
         yield made
     finally:
         server.close()
+        for task in (tasks := list(made.tasks)):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)

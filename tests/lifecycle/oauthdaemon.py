@@ -3,7 +3,7 @@
 import os
 import ssl
 
-from mcpguard.cli import serve
+from mcpguard.cli import daemonmain
 from mcpguard.credentials.oauthsettings import Remote
 from mcpguard.daemon import app, process
 from mcpguard.daemon.oauthstore import MemoryStore
@@ -35,4 +35,4 @@ class Guided(app.Daemon):
 
 
 process.Daemon = Guided
-serve.serve()
+daemonmain.serve()

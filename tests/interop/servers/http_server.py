@@ -7,7 +7,7 @@ from pathlib import Path
 import uvicorn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from python_server import server  # noqa: E402 - found beside this file, which is not a package
+from python_server import server
 
 
 def main() -> None:
