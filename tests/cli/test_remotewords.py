@@ -6,7 +6,7 @@ from mcpguard.cli.remotewords import granted, leads_to, status_lines
 
 TOKEN = {
     "server": "files", "issuer": "https://auth.example", "resource": "https://a.example/mcp", "scopes": ["read"],
-    "kind": "Bearer", "expires": 1000.0, "refreshes": True, "wanted": [],
+    "kind": "Bearer", "flow": "code", "url": "https://a.example/mcp", "expires": 1000.0, "refreshes": True, "wanted": [],
 }  # fmt: skip
 LOGIN = {
     "server": "files", "url": "https://login.example/authorize?x=1", "issuer": "https://auth.example", "issuer_before": "",

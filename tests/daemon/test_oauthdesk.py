@@ -15,6 +15,7 @@ from mcpguard.daemon.oauthdesk import NoRemotes, OAuthDesk
 from mcpguard.errors import TrustError
 from mcpguard.protocol.control import Request
 from tests.daemon.oauthworld import World, world
+from tests.daemon.test_oauthobtain import enterprise
 from tests.fakes.oauthperson import visit
 
 pytestmark = pytest.mark.asyncio
@@ -115,6 +116,32 @@ async def test_connections_share_an_authorizer_and_a_login_takes_its_place() -> 
         assert on.events()[-1]["event"] == "refreshed"
         moved = await on.desk.authorizer(Remote("files", f"{on.at.resource.url}/v2"))
         assert moved is not first
+
+
+async def test_a_login_reaches_connections_that_are_open() -> None:
+    """One that was refused for a missing scope goes on with the next login."""
+    async with stage() as on:
+        on.at.resource.scopes = {"read"}
+        await on.logged_in()
+        oauth = await on.desk.authorizer(Remote("files", on.at.resource.url))
+        assert await on.at.call(oauth) == 200
+        on.at.resource.scopes = {"read", "write"}
+        with pytest.raises(OAuthError, match="wants more"):
+            await on.at.call(oauth)
+        told = await on.logged_in(issuer=on.at.provider.issuer)
+        assert told["phase"] == "done"
+        assert await on.at.call(oauth) == 200
+        assert oauth.remote.settings.issuer == on.at.provider.issuer
+
+
+async def test_a_login_that_fails_leaves_everything_as_it_was() -> None:
+    async with stage() as on:
+        await on.logged_in()
+        oauth = await on.desk.authorizer(Remote("files", on.at.resource.url))
+        told = await on.login(issuer="https://evil.example")
+        assert (await on.until(told))["phase"] == "failed"
+        assert await on.at.call(oauth) == 200
+        assert await on.desk.authorizer(Remote("files", on.at.resource.url)) is oauth
 
 
 async def test_after_a_logout_connections_that_are_open_have_no_token() -> None:
@@ -237,3 +264,21 @@ async def test_the_client_of_an_identity_provider_is_kept_for_it() -> None:
         )
         assert (await on.desk._shelf.client("https://sso.example")).client_id == "c"
         assert await on.desk._shelf.client(on.at.provider.issuer) is None
+
+
+async def test_a_login_at_an_identity_provider_is_shown_and_can_be_forgotten() -> None:
+    async with stage() as on, world() as home:
+        at = on.at
+        settings = await enterprise(at, home)
+        told = await on.logged_in(**settings)
+        assert told["phase"] == "done", told
+        names = [one["server"] for one in await on.status()]
+        (sso,) = [name for name in names if name.startswith("@")]
+        assert (await on.status())[names.index(sso)]["url"] == home.provider.issuer
+        await on.ask("remote-logout", name="files")
+        assert [one["server"] for one in await on.status()] == [sso], "others may need it"
+        assert (await on.ask("remote-logout", name=sso))["was_there"]
+        assert await on.status() == []
+        at.store.put(f"oauth/server/{sso}", b"{}", 0.0)
+        with pytest.raises(OAuthError, match="damaged"):
+            await on.desk._shelf.identity(sso)

@@ -44,7 +44,8 @@ class Place:
         return kit(self.fetch, Shelf(self.store), lambda: time.time() + self.late, secrets.token_bytes)
 
     async def log_in(self) -> Login:
-        login = Login("1", self.remote, self.kit(), frozenset(), None)
+        tools = self.kit()
+        login = Login("1", self.remote, tools, frozenset(), None, tools.shelf.keep)
         task = spawn_task(login.run(), name="login")
         await login.wait(LOOKING, SECONDS)
         assert login.phase == ASKING, login.described()
