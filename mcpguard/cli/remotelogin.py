@@ -8,6 +8,7 @@ Exit codes: 0 logged in; 1 it failed, or nobody said yes; 5 refused: what a host
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -125,29 +126,21 @@ def _pasted(url: str) -> str:
     return line
 
 
-def _wish(options: dict[str, Any]) -> str:
-    import msgspec
+_TEXTS: Final = ("issuer", "client_id", "key_id", "document", "provider", "assertion", "flow")
+_OTHERS: Final = ("port", "dpop")
 
-    names = (
-        "scopes",
-        "issuer",
-        "client_id",
-        "key_id",
-        "document",
-        "provider",
-        "at_provider",
-        "assertion",
-        "port",
-        "dpop",
-    )
-    wish = {name: options[name] for name in names if options[name] not in ("", None, False, ())}
-    if options["dpop"] is False:
-        wish["dpop"] = False
-    if options["flow"]:
-        wish["flow"] = options["flow"]
+
+def _wish(options: dict[str, Any]) -> str:
+    """What was said, and nothing that was not: what is left out stays as it was said before."""
+    wish = {name: options[name] for name in _TEXTS if options[name]}
+    wish |= {name: options[name] for name in _OTHERS if options[name] is not None}
+    if options["scopes"]:
+        wish["scopes"] = options["scopes"]
+    if options["at_provider"]:
+        wish["at_provider"] = True
     if options["secret_file"]:
         wish["secret"] = _secret(options["secret_file"])
-    return msgspec.json.encode(wish).decode()
+    return json.dumps(wish)
 
 
 def _secret(file: str) -> str:

@@ -42,6 +42,8 @@ def status_lines(told: JsonObject, now: float) -> list[str]:
     if "error" in told:
         return [f"{told['server']}  unusable: {told['error']}"]
     state = _state(told, now)
+    if told["flow"] == "code" and not told["resource"]:
+        return [f"{told['server']}  {state}", f"  identity provider  {told['url']}"]
     lines = [f"{told['server']}  {state}", f"  issuer  {told['issuer']}", f"  {_good_for(told)}"]
     if told["wanted"]:
         lines.append(f"  wants   {' '.join(told['wanted'])}: mcpguard remote login {told['server']}")

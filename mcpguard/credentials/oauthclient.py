@@ -147,7 +147,8 @@ def choose(server: AuthorizationServer, known: Client | None, document_url: str,
 def registration(redirect: str, scope: str, server: AuthorizationServer) -> JsonObject:
     """What we say of ourselves when we register (RFC 7591 2; `application_type` since revision 2026-07-28)."""
     methods = server.token_endpoint_auth_methods_supported
-    method = next((each for each in (NONE, BASIC, POST) if each in methods), NONE)
+    # the Python SDK revokes nothing for clients with client_secret_basic: its endpoint wants the secret in the form
+    method = next((each for each in (NONE, POST, BASIC) if each in methods), NONE)
     return {
         "client_name": NAME,
         "application_type": "native",

@@ -137,22 +137,19 @@ def authenticated(
     """
     client.of(issuer)
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-    fields = dict(form)
+    # always in the body, too: servers of the Python SDK look for it there, whatever the method
+    fields = {**form, "client_id": client.client_id}
     match client.method:
         case str(method) if method == BASIC:
             # RFC 6749 2.3.1: both are form-encoded before they are joined
             pair = f"{quote_plus(client.client_id)}:{quote_plus(client.secret)}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         case str(method) if method == POST:
-            fields |= {"client_id": client.client_id, "client_secret": client.secret}
+            fields["client_secret"] = client.secret
         case str(method) if method == JWT:
-            fields |= {
-                "client_id": client.client_id,
-                "client_assertion_type": ASSERTION_TYPE,
-                "client_assertion": assertion,
-            }
+            fields |= {"client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
         case _:
-            fields["client_id"] = client.client_id
+            pass  # a public client says who it is, and that is all
     return headers, urlencode(fields).encode()
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Final
+
 import msgspec
 
 from mcpguard.credentials import oauthurls
 from mcpguard.credentials.oautherror import OAuthError
 
-FLOWS = ("code", "client", "enterprise", "assertion")
+IDENTITY: Final = "@"
+"""Names of logins at identity providers begin so; no server's does."""
+FLOWS: Final = ("code", "client", "enterprise", "assertion")
 
 
 class OAuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +58,11 @@ class Remote(msgspec.Struct, frozen=True):
     def plain(self) -> bool:
         """Whether http to this machine will do, because the server itself is there."""
         return self.url.startswith("http://") and oauthurls.is_loopback(self.url)
+
+
+def identity(provider: str) -> Remote:
+    """What the login at an identity provider is kept as: one for all servers that it vouches at."""
+    return Remote(f"{IDENTITY}{hashlib.sha256(provider.encode()).hexdigest()[:16]}", provider)
 
 
 def parse_settings(data: bytes) -> OAuthSettings:

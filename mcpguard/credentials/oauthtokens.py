@@ -96,6 +96,10 @@ class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return bool(self.expires) and self.expires - ahead <= now
 
 
+class _Place(msgspec.Struct, frozen=True):
+    url: str
+
+
 def place(server: str) -> str:
     """Names the token of a server in the store."""
     return f"oauth/server/{server}"
@@ -104,6 +108,14 @@ def place(server: str) -> str:
 def settings_place(server: str) -> str:
     """Names what a person has said about logins to a server."""
     return f"oauth/settings/{server}"
+
+
+def url_of(data: bytes) -> str:
+    """The URL that a kept token says that it is for; empty if it says none. Nothing is believed of it here."""
+    try:
+        return msgspec.json.decode(data, type=_Place).url
+    except (ValueError, RecursionError):
+        return ""
 
 
 def restore(data: bytes, server: str, url: str) -> Held:

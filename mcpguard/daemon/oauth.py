@@ -63,6 +63,8 @@ class OAuth:
         self._prover: Prover | None = None
         self._nonce = ""
         self._wanted: frozenset[str] = frozenset()
+        self._shelving = asyncio.Lock()
+        self._epoch = 0
         self._renewing: asyncio.Task[Held | GuardError] | None = None
         self._not_before = 0.0
         self._last = 0.0
@@ -91,6 +93,8 @@ class OAuth:
             held = await self._renewed()
         elif held.due(now) and now >= self._not_before:
             self._renew_ahead()
+        if not self._fields:  # somebody has logged out meanwhile
+            raise self._no_token()
         if self._prover is None:
             return self._fields
         ident = text_of(self.kit.entropy(RANDOM_BYTES))
@@ -129,7 +133,31 @@ class OAuth:
         if 0 < len(nonce) <= limits.OAUTH_URL_CHARS and nonce.isascii() and nonce.isprintable():
             self._nonce = nonce
 
-    def adopt(self, held: Held | None) -> None:
+    async def take(self, remote: Remote, held: Held) -> None:
+        """A person has logged in: keep this token and what was said, and use them, in connections that are open, too.
+
+        Raises:
+            GuardError: They cannot be kept.
+        """
+        async with self._shelving:
+            self._epoch += 1
+            await self.kit.shelf.keep(held)
+            await self.kit.shelf.keep_settings(remote.name, remote.settings)
+            self.remote = remote
+            self._adopt(held)
+
+    async def forget(self) -> None:
+        """A person has logged out: whatever is being refreshed now is not kept.
+
+        Raises:
+            GuardError: What is kept cannot be removed; it is not used any more.
+        """
+        async with self._shelving:
+            self._epoch += 1
+            self._adopt(None)
+            await self.kit.shelf.drop(self.remote.name)
+
+    def _adopt(self, held: Held | None) -> None:
         """Use this token from now on; None to look again."""
         self._held = held
         self._prover = None
@@ -147,10 +175,12 @@ class OAuth:
 
     async def _loaded(self) -> Held:
         """The token from the store, or a new one where that needs no person."""
-        held = await self.kit.shelf.held(self.remote)
-        if held is not None:
-            self.adopt(held)
-            return held
+        async with self._shelving:
+            held = self._held or await self.kit.shelf.held(self.remote)
+            if held is not None:
+                if held is not self._held:
+                    self._adopt(held)
+                return held
         if self.remote.settings.flow == "code":
             raise self._no_token()
         return await self._renewed()
@@ -175,20 +205,31 @@ class OAuth:
         return self._renewing
 
     async def _renew(self, *, new: bool) -> Held | GuardError:
-        held = self._held
+        held, epoch = self._held, self._epoch
         try:
-            held = await (self._refresh(held) if held and held.refresh and not new else self._obtained())
+            if held is not None and held.refresh and not new:
+                return await self._refresh(held, epoch)
+            return await self._obtained(epoch)
         except GuardError as error:
             self._not_before = self.kit.clock() + _AGAIN_SECONDS
             _log.warning("no new token for %a: %s", self.remote.name, error.sentence())
             return error
-        else:
-            self.adopt(held)
-            return held
         finally:
             self._renewing = None
 
-    async def _refresh(self, held: Held) -> Held:
+    async def _kept(self, event: str, held: Held, epoch: int) -> Held:
+        """Keep a new token and use it, unless a person has logged in or out since it was asked for."""
+        async with self._shelving:
+            if epoch == self._epoch:
+                await self.kit.shelf.keep(held)
+                self._adopt(held)
+                self._changed(event, held)
+                return held
+        if self._held is None:
+            raise self._no_token()
+        return self._held
+
+    async def _refresh(self, held: Held, epoch: int) -> Held:
         try:
             server = await self._server_of(held)
             client = await self._client_of(held)
@@ -198,25 +239,25 @@ class OAuth:
         except OAuthError as error:
             if error.error not in _OVER:
                 raise
-            return await self._lost(held, error)
-        await self.kit.shelf.keep(renewed)
-        self._changed("refreshed", renewed)
-        return renewed
+            if held.flow != "code":
+                return await self._obtained(epoch)
+            raise await self._lost(held, error, epoch) from error
+        return await self._kept("refreshed", renewed, epoch)
 
-    async def _lost(self, held: Held, error: OAuthError) -> Held:
-        """The refresh token does not count any more."""
-        await self.kit.shelf.drop_token(held.server)
-        self.adopt(None)
-        self._changed("lost", held)
-        if held.flow != "code":
-            return await self._obtained()
-        raise OAuthError(
+    async def _lost(self, held: Held, error: OAuthError, epoch: int) -> OAuthError:
+        """The token does not count any more: forget it, unless there is another; what to say."""
+        async with self._shelving:
+            if epoch == self._epoch:
+                await self.kit.shelf.drop_token(held.server)
+                self._adopt(None)
+                self._changed("lost", held)
+        return OAuthError(
             f"the login at {self.remote.name!a} is over: {error.message}",
             error=error.error,
             hint=f"mcpguard remote login {self.remote.name}",
-        ) from error
+        )
 
-    async def _obtained(self) -> Held:
+    async def _obtained(self, epoch: int) -> Held:
         if self.remote.settings.flow == "code":
             raise self._no_token()
         found = await self.kit.discovery.of(self.remote)
@@ -226,9 +267,7 @@ class OAuth:
         configured = frozenset(self.remote.settings.scopes)
         scopes = choose(found.challenged, configured, found.listed, before) | self._wanted
         held = await obtain(self.kit, self.remote, found, scopes)
-        await self.kit.shelf.keep(held)
-        self._changed("obtained", held)
-        return held
+        return await self._kept("obtained", held, epoch)
 
     async def _server_of(self, held: Held) -> AuthorizationServer:
         """Whoever gave the token: only it gets the refresh token."""
@@ -266,10 +305,7 @@ class OAuth:
         if not self._step():
             raise self._no_use("refuses every token")
         if held.flow == "code" and not held.refresh:
-            await self.kit.shelf.drop_token(held.server)
-            self.adopt(None)
-            self._changed("lost", held)
-            raise self._no_use("does not take the token any more")
+            raise await self._lost(held, self._no_use("does not take the token any more"), self._epoch)
         await self._renewed()
         return True
 

@@ -13,6 +13,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -22,7 +23,7 @@ from mcpguard.audit import record, redact
 from mcpguard.credentials import oauthclient, oauthsettings
 from mcpguard.credentials.oautherror import OAuthError
 from mcpguard.credentials.oauthscopes import parse_scopes
-from mcpguard.credentials.oauthsettings import OAuthSettings, Remote
+from mcpguard.credentials.oauthsettings import IDENTITY, OAuthSettings, Remote
 from mcpguard.credentials.oauthtokens import Held
 from mcpguard.daemon.control import Caller, Personal, Verb
 from mcpguard.daemon.oauth import OAuth
@@ -36,6 +37,8 @@ from mcpguard.model import JsonObject
 from mcpguard.protocol.control import Request
 
 _WAIT_SECONDS: Final = 5.0
+_REVOKE_SECONDS: Final = 5.0
+"""Both are within what an answer on admin.sock may take."""
 
 
 class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,13 +146,16 @@ class OAuthDesk:
         remote = remote if said is None else msgspec.structs.replace(remote, settings=said)
         known = self._authorizers.get(remote.name)
         if known is None or known.remote != remote:
-            known = self._authorizers[remote.name] = OAuth(remote, self._kit(remote), self._told)
+            known = self._authorizers[remote.name] = self._new(remote)
         return known
 
     def close(self) -> None:
         """Give up logins that wait."""
         for _, task in self._logins.values():
             task.cancel()
+
+    def _new(self, remote: Remote) -> OAuth:
+        return OAuth(remote, self._kit(remote), self._told)
 
     def _kit(self, remote: Remote) -> Kit:
         return kit(self._fetch(remote), self._shelf, self._clock, self._entropy)
@@ -173,17 +179,16 @@ class OAuthDesk:
     async def _begin(self, request: Request, caller: Caller) -> JsonObject:
         wish = _wish(request.text)
         remote = self._lookup(request.name)
-        said = await self._shelf.settings(remote.name)
-        remote = msgspec.structs.replace(remote, settings=_merged(said or remote.settings, wish))
+        known = await self.authorizer(remote)
+        remote = msgspec.structs.replace(known.remote, settings=_merged(known.remote.settings, wish))
         await self._keep_client(remote.settings, wish)
         self._make_room(remote.name)
+        extra = parse_scopes(" ".join(wish.scopes)) | known.wanted
         before = await self._before(remote)
-        known = self._authorizers.get(remote.name)
-        extra = parse_scopes(" ".join(wish.scopes)) | (known.wanted if known is not None else frozenset())
-        ident = secrets.token_hex(8)
-        login = Login(ident, remote, self._kit(remote), extra, before)
+        keep = partial(known.take, remote)
+        login = Login(secrets.token_hex(8), remote, self._kit(remote), extra, before, keep)
         task = spawn_task(self._run(login, caller.words), name=f"a login at {remote.name}")
-        self._logins[ident] = (login, task)
+        self._logins[login.ident] = (login, task)
         await login.wait(LOOKING, _WAIT_SECONDS)
         return login.described()
 
@@ -204,17 +209,18 @@ class OAuthDesk:
 
     async def _logout(self, request: Request, caller: Caller) -> JsonObject:
         name = request.name
-        remote, held = self._lookup(name), None
+        remote = None if name.startswith(IDENTITY) else self._lookup(name)
+        held, fault = None, ""
         try:
-            held = await self._shelf.held(remote)
+            held = await self._held(name)
         except OAuthError as error:
             fault = error.message  # damaged, or of another URL: gone it shall be all the same
+        revoked = False
+        if remote is None:
+            await self._shelf.drop(name)
         else:
-            fault = ""
-        revoked = await self._revoked(remote, held) if held is not None else False
-        await self._shelf.drop(name)
-        if (known := self._authorizers.pop(name, None)) is not None:
-            known.adopt(None)
+            revoked = await self._revoked(remote, held) if held is not None else False
+            await self._authorizers.setdefault(name, self._new(remote)).forget()
         there = held is not None or bool(fault)
         if there:
             self._append([record.token("logout", name, by=caller.words, revoked=revoked)])
@@ -225,8 +231,7 @@ class OAuthDesk:
         told: list[JsonObject] = []
         for name in await self._shelf.names():
             try:
-                remote = Remote(name, "") if name.startswith("@") else self._lookup(name)
-                held = await self._shelf.held(remote) if remote.url else None
+                held = await self._held(name)
             except GuardError as error:
                 told.append({"server": name, "error": error.sentence()})
                 continue
@@ -244,14 +249,18 @@ class OAuthDesk:
             why = login.failure.sentence() if login.failure is not None else ""
             self._append([record.token("refused", login.remote.name, by=by, why=why)])
             return
-        await self._shelf.keep_settings(login.remote.name, login.remote.settings)
-        self._authorizers.pop(login.remote.name, None)
         self._told("login", held, by=by)
 
     def _told(self, event: str, held: Held, by: str = "") -> None:
         told = described(held)
         told.pop("server")
         self._append([record.token(event, held.server, **told, **({"by": by} if by else {}))])
+
+    async def _held(self, name: str) -> Held | None:
+        """The token of a server, or of an identity provider."""
+        if name.startswith(IDENTITY):
+            return await self._shelf.identity(name)
+        return await self._shelf.held(self._lookup(name))
 
     def _login(self, ident: str) -> Login:
         found = self._logins.get(ident)
@@ -289,16 +298,19 @@ class OAuthDesk:
         """Give the tokens back, as far as the authorization server takes them; whether it did."""
         tools = self._kit(remote)
         try:
-            server = await tools.discovery.again(remote, held.issuer)
-            client = await self._shelf.client(held.issuer)
-            if client is None or client.client_id != held.client_id:
-                client = oauthclient.Client(held.issuer, held.client_id, how="document")
-            done = not held.refresh or await tools.grants.revoke(
-                server, client, held.refresh, "refresh_token"
-            )
-            return await tools.grants.revoke(server, client, held.access, "access_token") and done
-        except UpstreamError:
+            async with asyncio.timeout(_REVOKE_SECONDS):
+                return await _given_back(tools, remote, held)
+        except (UpstreamError, TimeoutError):
             return False
+
+
+async def _given_back(tools: Kit, remote: Remote, held: Held) -> bool:
+    server = await tools.discovery.again(remote, held.issuer)
+    client = await tools.shelf.client(held.issuer)
+    if client is None or client.client_id != held.client_id:
+        client = oauthclient.Client(held.issuer, held.client_id, how="document")
+    done = not held.refresh or await tools.grants.revoke(server, client, held.refresh, "refresh_token")
+    return await tools.grants.revoke(server, client, held.access, "access_token") and done
 
 
 def _wish(text: str) -> Wish:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -23,10 +24,10 @@ from mcpguard.credentials.oautherror import OAuthError, shown
 from mcpguard.credentials.oauthmetadata import AuthorizationServer
 from mcpguard.credentials.oauthpkce import RANDOM_BYTES, text_of
 from mcpguard.credentials.oauthrequest import Attempt
-from mcpguard.credentials.oauthsettings import Remote
+from mcpguard.credentials.oauthsettings import Remote, identity
 from mcpguard.credentials.oauthtokens import Held
 from mcpguard.daemon.oauthdiscovery import Found
-from mcpguard.daemon.oauthobtain import IDENTITY_SCOPES, Kit, hold, identity, key_for, obtain
+from mcpguard.daemon.oauthobtain import IDENTITY_SCOPES, Kit, hold, key_for, obtain
 from mcpguard.daemon.oauthredirect import Redirect
 from mcpguard.errors import GuardError
 from mcpguard.model import JsonObject
@@ -44,6 +45,7 @@ class Login:
         kit: What to work with.
         extra: Scopes to ask for besides those that the server wants.
         before: The present token; None if there is none.
+        keep: Keeps the new one.
         seconds: Time for the person.
 
     Attributes:
@@ -59,6 +61,7 @@ class Login:
         kit: Kit,
         extra: frozenset[str],
         before: Held | None,
+        keep: Callable[[Held], Awaitable[None]],
         seconds: float = limits.OAUTH_LOGIN_SECONDS,
     ) -> None:
         self.ident = ident
@@ -69,6 +72,7 @@ class Login:
         self._kit = kit
         self._extra = extra
         self._before = before
+        self._keep = keep
         self._seconds = seconds
         self._redirect: Redirect | None = None
         self._facts: JsonObject = {}
@@ -139,7 +143,7 @@ class Login:
             await self._identified()
         if remote.settings.flow != "code":
             made = await obtain(kit, remote, found, scopes)
-            await kit.shelf.keep(made)
+            await self._keep(made)
             return made
         return await self._by_person(found, oauthscopes.offline(scopes, found.server.scopes_supported))
 
@@ -147,7 +151,7 @@ class Login:
         key = key_for(self.remote, found)
         granted, client = await self._asked(found.server, found.resource, scopes, key)
         made = hold(self.remote, found, client, granted, scopes, key, self._kit.clock())
-        await self._kit.shelf.keep(made)
+        await self._keep(made)
         return made
 
     async def _identified(self) -> None:

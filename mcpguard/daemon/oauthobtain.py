@@ -6,7 +6,6 @@ RFC 8693.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Final
 
@@ -17,7 +16,7 @@ from mcpguard.credentials.oauthanswer import Granted
 from mcpguard.credentials.oauthclient import Client
 from mcpguard.credentials.oautherror import OAuthError, shown
 from mcpguard.credentials.oauthscopes import write_scopes
-from mcpguard.credentials.oauthsettings import Remote
+from mcpguard.credentials.oauthsettings import Remote, identity
 from mcpguard.credentials.oauthtokens import Held
 from mcpguard.daemon import oauthproofs
 from mcpguard.daemon.oauthdiscovery import Discovery, Found
@@ -136,11 +135,6 @@ async def _client(kit: Kit, issuer: str) -> Client:
 
 
 # --- the identity provider ------------------------------------------------------------------------------
-
-
-def identity(provider: str) -> Remote:
-    """What the login at an identity provider is kept as: one for all servers that it vouches at."""
-    return Remote(f"@{hashlib.sha256(provider.encode()).hexdigest()[:16]}", provider)
 
 
 async def _vouched(kit: Kit, remote: Remote, found: Found, client: Client, scope: str) -> str:

@@ -17,7 +17,7 @@ from mcpguard.audit import redact
 from mcpguard.credentials import oauthclient, oauthtokens
 from mcpguard.credentials.oauthclient import Client
 from mcpguard.credentials.oautherror import OAuthError
-from mcpguard.credentials.oauthsettings import OAuthSettings, Remote, parse_settings
+from mcpguard.credentials.oauthsettings import OAuthSettings, Remote, identity, parse_settings
 from mcpguard.credentials.oauthtokens import Held
 
 
@@ -98,6 +98,23 @@ class Shelf:
         if data is None:
             return None
         held = oauthtokens.restore(data, remote.name, remote.url)
+        redact.current().learn(held.secrets)
+        return held
+
+    async def identity(self, name: str) -> Held | None:
+        """The login at an identity provider, by the name that `identity` gives it; None if there is none.
+
+        Raises:
+            OAuthError: It is another's, or damaged.
+            GuardError: The store cannot be read.
+        """
+        data = await asyncio.to_thread(self._store.get, oauthtokens.place(name))
+        if data is None:
+            return None
+        url = oauthtokens.url_of(data)
+        if identity(url).name != name:
+            raise OAuthError(f"what is kept as {name!a} is damaged", hint=f"mcpguard remote logout {name}")
+        held = oauthtokens.restore(data, name, url)
         redact.current().learn(held.secrets)
         return held
 

@@ -45,8 +45,13 @@ class Authorizer(Protocol):
             UpstreamError: There is no token, and none can be had without a person.
         """
 
-    async def challenged(self, status: int, www_authenticate: str) -> bool:
+    async def challenged(self, status: int, www_authenticate: str, dpop_nonce: str = "") -> bool:
         """The server refused with 401 or 403; whether the request may be sent once more.
+
+        Args:
+            status: 401 or 403.
+            www_authenticate: The field of that name.
+            dpop_nonce: The field `DPoP-Nonce` of the same answer (RFC 9449 9); empty if there is none.
 
         Raises:
             UpstreamError: It is no use, and what a person can do.

@@ -59,7 +59,7 @@ def test_basic_authentication_is_encoded_first() -> None:
     client = Client(ISSUER, "a:b c", method="client_secret_basic", secret="p%&é"[:3])
     headers, body = oauthrequest.authenticated({"x": "1"}, client, ISSUER)
     assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"a%3Ab+c:p%25%26"
-    assert body == b"x=1"
+    assert body == b"x=1&client_id=a%3Ab+c"
 
 
 @pytest.mark.parametrize("method", ["none", "client_secret_post", "private_key_jwt"])

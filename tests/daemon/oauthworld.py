@@ -63,7 +63,8 @@ class World:
         """A login, as far as a person is needed, or it has ended."""
         remote, tools = self.remote(**settings), self.kit()
         before = await tools.shelf.held(remote)
-        login = Login(str(next(self.numbers)), remote, tools, frozenset(scopes), before, seconds)
+        keep = tools.shelf.keep
+        login = Login(str(next(self.numbers)), remote, tools, frozenset(scopes), before, keep, seconds)
         self.task = spawn_task(login.run(), name="login")
         await login.wait(LOOKING, 20)
         return login

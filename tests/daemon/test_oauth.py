@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from mcpguard import limits
@@ -10,6 +11,7 @@ from mcpguard.audit import redact
 from mcpguard.credentials.oautherror import OAuthError
 from mcpguard.credentials.oauthsettings import Remote
 from mcpguard.daemon.oauth import OAuth
+from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import GuardError, UpstreamError
 from tests.daemon.oauthworld import World, world
 
@@ -249,6 +251,73 @@ async def test_the_refresh_token_goes_to_whoever_gave_it_whatever_the_server_say
         assert evil.provider.seen == []
 
 
+class Slow:
+    """A provider that answers a refresh when it is told to."""
+
+    def __init__(self, at: World) -> None:
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+        self.at, self.plain = at, at.provider._route
+
+    async def route(self, request):
+        answer = await self.plain(request)
+        if request.path == "/token" and self.at.provider.seen[-1][1].get("grant_type") == "refresh_token":
+            self.asked.set()
+            await self.go.wait()
+        return answer
+
+
+async def slow(at: World) -> Slow:
+    """The same provider, which takes its time."""
+    made = Slow(at)
+    at.provider._route = made.route
+    issuer = at.provider.issuer
+    await at.provider.stop()
+    await at.provider.start()
+    at.provider.issuer = at.resource.issuers[0] = issuer
+    port = int(issuer.rsplit(":", 1)[1])
+    plain = at.fetch.__call__
+
+    async def moved(method, url, headers, body=b"", most=1 << 20):
+        return await plain(method, url.replace(f":{port}/", f":{at.provider.port}/"), headers, body, most)
+
+    at.fetch = moved
+    return made
+
+
+async def test_who_logs_out_during_a_refresh_is_logged_out() -> None:
+    async with world() as at:
+        await at.log_in()
+        its = await slow(at)
+        oauth = at.oauth()
+        at.late = 3601
+        call = spawn_task(oauth.headers("POST", at.resource.url), name="a call")
+        await asyncio.wait_for(its.asked.wait(), 20)
+        await oauth.forget()
+        its.go.set()
+        with pytest.raises(OAuthError, match="nobody has logged in"):
+            await call
+        assert await at.kit().shelf.held(at.remote()) is None
+        with pytest.raises(OAuthError, match="nobody has logged in"):
+            await oauth.headers("POST", at.resource.url)
+
+
+async def test_who_logs_in_during_a_refresh_has_the_new_token() -> None:
+    async with world() as at:
+        login = await at.log_in()
+        its = await slow(at)
+        oauth = at.oauth()
+        at.late = 3601
+        call = spawn_task(oauth.headers("POST", at.resource.url), name="a call")
+        await asyncio.wait_for(its.asked.wait(), 20)
+        new = msgspec.structs.replace(
+            login.held, access="new-token", obtained=at.clock(), expires=at.clock() + 3600
+        )
+        await oauth.take(at.remote(), new)
+        its.go.set()
+        assert (await call)["Authorization"] == "Bearer new-token"
+        assert (await at.kit().shelf.held(at.remote())).access == "new-token"
+
+
 # --- refusals -------------------------------------------------------------------------------------------
 
 
@@ -313,8 +382,6 @@ async def test_a_token_without_refresh_that_is_refused_is_forgotten() -> None:
 
 
 def _without_refresh(held) -> bytes:
-    import msgspec  # noqa: PLC0415
-
     return msgspec.structs.replace(held, refresh="").encode()
 
 
