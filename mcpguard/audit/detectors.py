@@ -110,6 +110,7 @@ class Detectors:
             "drop": (Drops(thresholds), deviations),
             "finding": (deviations,),
             "log": (Gaps(),),
+            "secret": (self._habits,),
         }
 
     def take(self, seen: Seen) -> list[Finding]:

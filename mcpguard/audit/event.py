@@ -118,6 +118,9 @@ class Event(msgspec.Struct, frozen=True):
                 return ["line of", self.text("side"), "dropped", where, self.text("reason")]
             case "finding":
                 return ["finding", where, self.text("kind"), self.target, self.text("fault")]
+            case "secret":
+                credential = self.text("credential")
+                return ["secret", credential, self.word, where, self.target, self.text("reason")]
             case "log" if self.body.get("event") == "unsent":
                 return [
                     "records",
@@ -181,7 +184,11 @@ def severity(record: Record) -> Severity:
             return Severity.HIGH
         case "call", _, "deny":
             return Severity.LOW if body.get("binding") is False else Severity.MEDIUM
-        case ("outcome", _, "refused") | ("session", "refused", _):
+        case (
+            ("outcome", _, "refused")
+            | ("session", "refused", _)
+            | ("secret", "unlock-failed" | "revealed", _)
+        ):
             return Severity.MEDIUM
         case ("call", _, "ask") | ("outcome", _, "error" | "tool_error" | "lost") | ("drop", _, _):
             return Severity.LOW

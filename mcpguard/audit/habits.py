@@ -34,6 +34,8 @@ PLACES: Final = 8
 """Credentials, and places of each, likewise."""
 _HOUR: Final = 3600
 _DAY: Final = 86_400
+_USES: Final = ("given", "filled")
+"""What happens to a secret when it is used."""
 _SPREAD: Final = 6.0
 """A volume is unusual only beyond so many mean deviations, too."""
 _MEMORY: Final = 48
@@ -127,6 +129,8 @@ class Habits:
             yield from self._host(seen)
             yield from self._credential(seen)
             self._known(seen.text("server"), seen.at)
+        elif seen.type == "secret" and seen.event in _USES:
+            yield from self._credential(seen)
         elif (
             seen.type == "call" and seen.body.get("decision") == "allow" and seen.body.get("side") != "server"
         ):
@@ -209,7 +213,10 @@ class Habits:
     # --- credentials ---------------------------------------------------------------------------------------
 
     def _credential(self, seen: Seen) -> Iterator[Finding]:
-        """A `begin` record of a caller who has shown a credential has its id, and where it came from."""
+        """What has the id of a credential: the `begin` of a caller who has shown one, and a secret that was used.
+
+        Of a caller the place is where it came from; of a secret, the host whose server, or call, has got it.
+        """
         ident = seen.text("credential")
         if not ident:
             return

@@ -22,6 +22,7 @@ from mcpguard.audit.record import parse_line
 from mcpguard.cli import client
 from mcpguard.cli.checked import Finding, bad, note, ok
 from mcpguard.cli.scan import here
+from mcpguard.cli.secretcheck import vault
 from mcpguard.cli.servicecheck import service
 from mcpguard.cli.signer import key_files
 from mcpguard.errors import ConfigError, DaemonError, GuardError, JournalError, TrustError
@@ -275,6 +276,7 @@ CHECKS: Final = (
     policy,
     chain,
     keyring,
+    vault,
     configurations,
     managed,
     impostors,

@@ -11,7 +11,8 @@
     cmd://op read op://Private/x/y    what a program prints; words as in a shell, and no shell
     systemd-cred://NAME               a credential of the daemon's unit (LoadCredentialEncrypted=)
 
-Each may end in `#fd`: the server then gets a descriptor, and its variable the path of that, `/proc/self/fd/N`.
+Each may end in `#file`: the variable is then the path of a file (0600) that has the value and is gone with the
+server.
 
 Rule 1: what is not exactly one of these is refused; nothing is guessed, and no reference is a value.
 Rule 2: a sentence about a reference does not repeat it, since people paste the value there by mistake.
@@ -45,7 +46,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9-]{0,31})://(.*)", re.DOTALL)
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SHELL: Final = re.compile(r"[$`;|&<>()*?\[\]{}~!#]")
-_DESCRIPTOR: Final = "#fd"
+_FILE: Final = "#file"
 
 
 class SecretRef(msgspec.Struct, frozen=True):
@@ -58,7 +59,7 @@ class SecretRef(msgspec.Struct, frozen=True):
         way: Of a file: `age`, `sealed` or `plain`.
         identity: Path of the file with the identity that opens an age file.
         argv: Of a program.
-        descriptor: Whether the server gets a descriptor and not the value.
+        as_file: Whether the server gets the path of a file and not the value.
     """
 
     scheme: str
@@ -67,7 +68,7 @@ class SecretRef(msgspec.Struct, frozen=True):
     way: str = ""
     identity: str = ""
     argv: tuple[str, ...] = ()
-    descriptor: bool = False
+    as_file: bool = False
 
     @property
     def told(self) -> str:
@@ -113,9 +114,8 @@ def parse_ref(text: str) -> SecretRef:
     scheme, rest = found[1], found[2]
     if any(not char.isprintable() for char in rest):
         raise _refused("it holds a character that cannot be seen")
-    descriptor = rest.endswith(_DESCRIPTOR)
-    made = _READERS[scheme](rest.removesuffix(_DESCRIPTOR))
-    return msgspec.structs.replace(made, descriptor=descriptor)
+    made = _READERS[scheme](rest.removesuffix(_FILE))
+    return msgspec.structs.replace(made, as_file=rest.endswith(_FILE))
 
 
 def host_name(value: bytes) -> str | None:

@@ -164,7 +164,9 @@ class Daemon:
             self._recorder, self._policies, self._sessions, self._instances, self._desktop, approvals,
             lambda session: self._renew(session, session.standing),
         )  # fmt: skip
-        self._secrets = Secrets(Vault(paths.secrets_dir()), SecretUse(paths.secrets_dir()), self._recorder)
+        self._secrets = Secrets(
+            Vault(paths.secrets_dir()), SecretUse(paths.secrets_dir()), self._recorder, paths.runtime_dir()
+        )
         self._secretdesk = SecretDesk(self._secrets, self._recorder, self._sessions, presence)
         self._beyond = beyond = Beyond(
             self._recorder,

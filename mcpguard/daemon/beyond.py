@@ -21,7 +21,7 @@ from mcpguard.daemon.outgoing import Authorizer
 from mcpguard.daemon.peering import Rooms
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registry
-from mcpguard.daemon.remotes import Registrations, VaultStore, logged_in_at
+from mcpguard.daemon.remotes import IfWanted, Registrations, VaultStore, logged_in_at
 from mcpguard.daemon.secrets import Secrets
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.identity.manifest import Manifest
@@ -72,7 +72,7 @@ class Beyond:
             GuardError: What was said about logins to it cannot be read.
         """
         remote = logged_in_at(name, manifest)
-        return await self._oauth.authorizer(remote) if remote is not None else None
+        return IfWanted(await self._oauth.authorizer(remote)) if remote is not None else None
 
     def load(self) -> None:
         """Open the listeners of `serve.toml`."""

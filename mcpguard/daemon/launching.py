@@ -32,9 +32,10 @@ from mcpguard.system.pinned import Shelf
 from mcpguard.system.tree import tree_digest
 
 _log: Final = logging.getLogger("mcpguard")
-_SESSION: Final = "session-"
 _HABITS: Final = (0o077, -1, 0)
 """umask, open files and core size of a server that no shim has asked for."""
+SESSION: Final = "session-"
+"""How directories of sessions are called; a daemon that starts removes those of the one before."""
 _AGAIN: Final = "install it again: mcpguard server pin NAME"
 
 
@@ -107,7 +108,7 @@ class Launcher:
         What a daemon that was killed made for its sessions is removed.
         """
         loop = asyncio.get_running_loop()
-        for left in self._scratch.glob(f"{_SESSION}*"):
+        for left in self._scratch.glob(f"{SESSION}*"):
             self._thread.submit(_remove, os.fspath(left))
         loop.add_signal_handler(signal.SIGIO, lambda: self._thread.submit(self._shelf.release_broken))
 
@@ -144,7 +145,7 @@ class Launcher:
         first = opened.get(launch.argv[0])
         scratch = ""
         if any(SESSION_TMP in word for word in (launch.cwd, *launch.argv, *launch.env_set.values())):
-            scratch = tempfile.mkdtemp(prefix=_SESSION, dir=self._scratch)
+            scratch = tempfile.mkdtemp(prefix=SESSION, dir=self._scratch)
         fixed = {
             name: self._placed(value).replace(SESSION_TMP, scratch) for name, value in launch.env_set.items()
         }

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Final
 
 from mcpguard.credentials.oauthsettings import Remote
+from mcpguard.daemon.oauth import OAuth
 from mcpguard.daemon.oauthstore import Store
 from mcpguard.daemon.outgoing import Answer, Fetch
 from mcpguard.daemon.registry import Registry
@@ -19,6 +21,9 @@ from mcpguard.errors import TrustError, UpstreamError
 from mcpguard.identity.manifest import Manifest
 from mcpguard.identity.remote import SYSTEM
 from mcpguard.identity.remote import Remote as Place
+
+_BY_PERSON: Final = "code"
+"""The flow in which a person logs in (`OAuthSettings.flow`)."""
 
 
 class VaultStore:
@@ -123,3 +128,26 @@ def logged_in_at(name: str, manifest: Manifest) -> Remote | None:
     if place is None or place.target.scheme != "https":
         return None
     return Remote(name, place.url)
+
+
+class IfWanted:
+    """Shows a token where there is one, and asks for none until the server does (`outgoing.Authorizer`).
+
+    Args:
+        oauth: Authorises requests to the server.
+    """
+
+    def __init__(self, oauth: OAuth) -> None:
+        self._oauth = oauth
+        self._wanted = oauth.remote.settings.flow != _BY_PERSON
+
+    async def headers(self, method: str, url: str) -> Mapping[str, str]:
+        """See `Authorizer`."""
+        if not self._wanted:
+            self._wanted = await self._oauth.kit.shelf.held(self._oauth.remote) is not None
+        return await self._oauth.headers(method, url) if self._wanted else {}
+
+    async def challenged(self, status: int, www_authenticate: str) -> bool:
+        """See `Authorizer`."""
+        self._wanted = True
+        return await self._oauth.challenged(status, www_authenticate)

@@ -22,8 +22,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -32,7 +37,7 @@ from mcpguard import limits
 from mcpguard.audit import record, redact
 from mcpguard.credentials.environment import for_manifest
 from mcpguard.credentials.secretref import HOST_PREFIX, SecretRef, host_name, parse_ref
-from mcpguard.daemon.launching import Launch
+from mcpguard.daemon.launching import SESSION, Launch
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered
 from mcpguard.errors import SecretError
@@ -75,12 +80,19 @@ class Secrets:
         vault: Our own.
         use: The counters.
         recorder: Where it is recorded.
+        runtime: The directory in which those of sessions are made.
         clock: Unix seconds.
     """
 
     def __init__(
-        self, vault: Vault, use: SecretUse, recorder: Recorder, clock: Callable[[], float] = time.time
+        self,
+        vault: Vault,
+        use: SecretUse,
+        recorder: Recorder,
+        runtime: Path,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._runtime = runtime
         self.vault = vault
         self.use = use
         self.clock = clock
@@ -133,8 +145,11 @@ class Secrets:
         self._held[ident] = Given(refs, words)
         taken = {one.variable.encode() for one in wanted}
         env = [entry for entry in launch.env if entry.partition(b"=")[0] not in taken]
-        env += [one.variable.encode() + b"=" + values[one.variable] for one in wanted]
-        return msgspec.structs.replace(launch, env=env)
+        scratch, paths_of = await asyncio.to_thread(self._files, wanted, values, launch.scratch)
+        env += [
+            one.variable.encode() + b"=" + paths_of.get(one.variable, values[one.variable]) for one in wanted
+        ]
+        return msgspec.structs.replace(launch, env=env, scratch=scratch)
 
     def of(self, ident: str) -> Given:
         """What the server of a connection has."""
@@ -223,7 +238,7 @@ class Secrets:
                     self._unlock()
                 if ref.scheme == "vault":
                     found[one.variable] = usable(
-                        self._unexpired(ref.name), ref.told, variable=not ref.descriptor
+                        self._unexpired(ref.name), ref.told, variable=not ref.as_file
                     )
                 else:
                     found[one.variable] = resolve(ref, self.vault)
@@ -232,6 +247,34 @@ class Secrets:
                     f"the server is not started without {one.variable}: {error.message}", hint=error.hint
                 ) from error
         return found
+
+    def _files(
+        self, wanted: Iterable[Wanted], values: Mapping[str, bytes], scratch: str
+    ) -> tuple[str, dict[str, bytes]]:
+        """Files for what a server gets as one: their directory, gone with the session, and paths by variable. Blocks.
+
+        Raises:
+            SecretError: They cannot be written.
+        """
+        made, made_here = {}, False
+        try:
+            for one in wanted:
+                if one.ref.as_file:
+                    if not scratch:
+                        scratch, made_here = tempfile.mkdtemp(prefix=SESSION, dir=self._runtime), True
+                    place = os.path.join(scratch, f"secret-{secrets.token_hex(8)}")  # noqa: PTH118 (a name of ours)
+                    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                    with open(os.open(place, flags, 0o600), "wb") as file:  # noqa: PTH123 (a descriptor)
+                        file.write(values[one.variable])
+                    made[one.variable] = os.fsencode(place)
+        except OSError as error:
+            if made_here:
+                shutil.rmtree(scratch, ignore_errors=True)
+            why = (error.strerror or str(error)).lower()
+            raise SecretError(
+                f"the server is not started: its secret cannot be put into a file: {why}"
+            ) from error
+        return scratch, made
 
     def _unexpired(self, name: str) -> bytes:
         fact = self.vault.facts().get(name)

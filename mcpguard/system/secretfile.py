@@ -95,16 +95,22 @@ def _read(path: Path) -> bytes:
             f"{path} cannot be read: {(error.strerror or str(error)).lower()}",
             hint="name a file of your own, not a link",
         ) from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise SecretError(f"{path} is not a regular file", hint="name a file of your own")
-        if facts.st_uid not in (0, os.geteuid()):
-            raise SecretError(f"{path} belongs to uid {facts.st_uid}", hint="use files of your own")
-        if facts.st_mode & 0o077:
-            mode = f"{stat.S_IMODE(facts.st_mode):04o}"
-            raise SecretError(f"others may read {path} (mode {mode})", hint=f"chmod 600 {path}")
-        data = file.read(limits.SECRET_BYTES + _OVERHEAD + 1)
+    try:
+        _check(path, os.fstat(descriptor))
+        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 (a descriptor, not a path)
+            data = file.read(limits.SECRET_BYTES + _OVERHEAD + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limits.SECRET_BYTES + _OVERHEAD:
         raise SecretError(f"{path} is too large to be a secret", hint="name another file")
     return data
+
+
+def _check(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise SecretError(f"{path} is not a regular file", hint="name a file of your own")
+    if facts.st_uid not in (0, os.geteuid()):
+        raise SecretError(f"{path} belongs to uid {facts.st_uid}", hint="use files of your own")
+    if facts.st_mode & 0o077:
+        mode = f"{stat.S_IMODE(facts.st_mode):04o}"
+        raise SecretError(f"others may read {path} (mode {mode})", hint=f"chmod 600 {path}")

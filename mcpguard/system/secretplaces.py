@@ -27,7 +27,7 @@ def resolve(ref: SecretRef, vault: Vault) -> bytes:
     Raises:
         SecretError: It cannot be had, is empty, too short, too long, or holds a NUL where a variable is to have it.
     """
-    return usable(_found(ref, vault), ref.told, variable=not ref.descriptor)
+    return usable(_found(ref, vault), ref.told, variable=not ref.as_file)
 
 
 def usable(value: bytes, told: str, *, variable: bool = True) -> bytes:
@@ -47,7 +47,7 @@ def usable(value: bytes, told: str, *, variable: bool = True) -> bytes:
         raise SecretError(f"the secret {told} has more than {limits.SECRET_BYTES} bytes")
     if variable and b"\0" in value:
         raise SecretError(
-            f"the secret {told} holds a NUL, which no variable can", hint="end its reference in #fd"
+            f"the secret {told} holds a NUL, which no variable can", hint="end its reference in #file"
         )
     return value
 

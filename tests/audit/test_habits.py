@@ -137,6 +137,10 @@ def used(at, remote, ident="key:a"):
     return begin(at, credential=ident, remote=remote)
 
 
+def secret(at, event, **more):
+    return seen("secret", at, event=event, credential="vault://github", **more)
+
+
 def moves(detector, *events):
     return [each.evidence["place"] for each in fed(detector, events) if each.kind == "credential-moved"]
 
@@ -219,3 +223,13 @@ def test_a_file_that_says_too_much_is_cut() -> None:
 def test_other_records_teach_nothing(detector, kind) -> None:
     assert fed(detector, [seen(kind, event="begin", decision="allow")]) == []
     assert detector.dump() == Learned()
+
+
+def test_a_secret_that_another_host_gets_is_found(detector) -> None:
+    other = {"uid": 7, "exe": "/evil"}
+    used = [
+        secret(0, "given"), secret(1, "filled"), secret(2, "given"), secret(3, "set", host=other),
+        secret(4, "given", host=other), secret(5, "given", host=other),
+    ]  # fmt: skip
+    found = [each for each in fed(detector, used) if each.kind == "credential-moved"]
+    assert [each.evidence["credential"] for each in found] == ["vault://github"]

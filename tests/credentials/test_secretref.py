@@ -20,13 +20,13 @@ from mcpguard.errors import SecretError
     ("text", "ref"),
     [
         ("vault://github", SecretRef("vault", "github")),
-        ("vault://github#fd", SecretRef("vault", "github", descriptor=True)),
+        ("vault://github#file", SecretRef("vault", "github", as_file=True)),
         ("keyring://my%20app/me@example.com", SecretRef("keyring", "me@example.com", service="my app")),
         ("keyring://a/b/c", SecretRef("keyring", "b/c", service="a")),
         ("file:///s/k?plain", SecretRef("file", "/s/k", way="plain")),
         ("file:///s/k?sealed", SecretRef("file", "/s/k", way="sealed")),
         ("file:///s/k.age?identity=/s/id", SecretRef("file", "/s/k.age", way="age", identity="/s/id")),
-        ("file:///s/a%3Fb?plain#fd", SecretRef("file", "/s/a?b", way="plain", descriptor=True)),
+        ("file:///s/a%3Fb?plain#file", SecretRef("file", "/s/a?b", way="plain", as_file=True)),
         ("env://TOKEN", SecretRef("env", "TOKEN")),
         ("cmd://op read op://Private/x/y", SecretRef("cmd", argv=("op", "read", "op://Private/x/y"))),
         ("cmd:///usr/bin/pass show 'a b; c'", SecretRef("cmd", argv=("/usr/bin/pass", "show", "a b; c"))),
@@ -68,7 +68,7 @@ def test_any_text_is_a_reference_or_an_error(text: str) -> None:
 def test_a_program_is_told_without_its_arguments() -> None:
     assert parse_ref("cmd://vault kv get -field=x secret/y").told == "cmd://vault"
     assert parse_ref("keyring://a/b").told == "keyring://a/b"
-    assert parse_ref("vault://a#fd").told == "vault://a"
+    assert parse_ref("vault://a#file").told == "vault://a"
 
 
 def test_what_stands_in_a_configuration() -> None:

@@ -639,16 +639,21 @@ def test_values_come_from_every_place_at_start_and_go_nowhere(land: Land) -> Non
     script.chmod(0o700)
     server = registered(teller(land, secret={
         "AGE": f"file://{aged}?identity={key}", "PLAIN": f"file://{plain}?plain", "SEALED": f"file://{sealed}?sealed",
-        "CMD": f"cmd://{script} 'a b'",
+        "CMD": f"cmd://{script} 'a b'", "KEY": f"file://{plain}?plain#file",
     }))  # fmt: skip
     host = run(server).greet()
     environ = told(host)["environ"]
+    key_file = Path(environ["KEY"])
+    assert (key_file.read_text(), key_file.stat().st_mode & 0o777) == ("value-of-plain-file", 0o600)
+    assert key_file.parent.stat().st_mode & 0o777 == 0o700
     assert {name: environ[name] for name in ("AGE", "PLAIN", "SEALED", "CMD")} == {
         "AGE": "value-of-age-file", "PLAIN": "value-of-plain-file", "SEALED": "value-of-sealed-file",
         "CMD": "value-of-a b-program",
     }  # fmt: skip
     for value in environ.values():
         if value.startswith("value-of"):
-            assert leaks(land, value=value, allowed=("told-", "plain")) == []
+            assert leaks(land, value=value, allowed=("told-", "plain", key_file.name)) == []
+    host.close_stdin()
+    assert until(lambda: not key_file.parent.exists())
     plain.chmod(0o640)
     assert "others may read" in refused(server.run())

@@ -18,7 +18,7 @@ from mcpguard.system.vault import KEY_BYTES, Binding, KeyHow, Vault
 KEY = bytes(range(KEY_BYTES))
 VALUE = b"correct-horse-battery-staple-77"
 BOUND = Binding(
-    "github", "0" * 64, "TOKEN", ("HOST",), "/usr/bin", "/home/u/.mcp.json", ("mcpServers", "github")
+    "github", "0" * 64, "TOKEN", ("HOST",), {"A": "b"}, "/usr/bin", "/u", "/u/.mcp.json", ("a", "b")
 )
 
 
