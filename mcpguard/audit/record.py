@@ -77,7 +77,8 @@ class Record(msgspec.Struct, frozen=True):
         time: UTC, `2026-11-22T18:00:00.123456Z`.
         boot: Boot id, 32 hex digits.
         type: `call`, `outcome`, `drop`, `finding`, `approval`, `flow`, `session`, `policy`, `trust`, `host`,
-            `certificate`, `credential`, `quarantine`, `secret`, `token` or `log`; readers skip types they do not know.
+            `certificate`, `credential`, `quarantine`, `secret`, `token` or `log`; readers skip types they do not
+            know.
         body: Every member outside the envelope, `type` included.
     """
 

@@ -22,6 +22,8 @@ from mcpguard.identity.manifest import Manifest
 from mcpguard.identity.remote import SYSTEM
 from mcpguard.identity.remote import Remote as Place
 
+_LOOK_SECONDS: Final = 5.0
+"""How often it is looked whether somebody has logged in where the server has asked for nothing."""
 _BY_PERSON: Final = "code"
 """The flow in which a person logs in (`OAuthSettings.flow`)."""
 
@@ -140,14 +142,16 @@ class IfWanted:
     def __init__(self, oauth: OAuth) -> None:
         self._oauth = oauth
         self._wanted = oauth.remote.settings.flow != _BY_PERSON
+        self._look_at = 0.0
 
     async def headers(self, method: str, url: str) -> Mapping[str, str]:
         """See `Authorizer`."""
-        if not self._wanted:
+        if not self._wanted and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
             self._wanted = await self._oauth.kit.shelf.held(self._oauth.remote) is not None
         return await self._oauth.headers(method, url) if self._wanted else {}
 
-    async def challenged(self, status: int, www_authenticate: str) -> bool:
+    async def challenged(self, status: int, www_authenticate: str, dpop_nonce: str = "") -> bool:
         """See `Authorizer`."""
         self._wanted = True
-        return await self._oauth.challenged(status, www_authenticate)
+        return await self._oauth.challenged(status, www_authenticate, dpop_nonce)

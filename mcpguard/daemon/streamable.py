@@ -237,7 +237,8 @@ class Channel:
         if answer.status in (401, 403) and self._authorizer is not None:
             challenge = answer.headers.get("WWW-Authenticate", "")[: limits.REMOTE_HEADER_BYTES]
             answer.close()
-            return await self._authorizer.challenged(answer.status, challenge)
+            nonce = answer.headers.get("DPoP-Nonce", "")[: limits.REMOTE_HEADER_BYTES]
+            return await self._authorizer.challenged(answer.status, challenge, nonce)
         if answer.status == 404 and session and not call.modern and call is not self._greeting:
             answer.close()
             await self._renewed(session)

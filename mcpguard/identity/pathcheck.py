@@ -34,7 +34,7 @@ _LEAVES: Final = (
     .require_present(x509.SubjectAlternativeName, verification.Criticality.AGNOSTIC, None)
     .require_present(x509.ExtendedKeyUsage, verification.Criticality.AGNOSTIC, None)
 )
-"""As browsers have it, but that names and uses may be critical, as private authorities have it; `check` looks at uses."""
+"""As browsers have it, but names and uses may be critical, as private authorities have it; `check` looks at uses."""
 _SHOWN_CHARS: Final = 160
 
 
