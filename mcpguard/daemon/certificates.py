@@ -25,12 +25,13 @@ from mcpguard import limits
 from mcpguard.credentials.presented import Authenticated
 from mcpguard.daemon.authority import CertificateAuthority
 from mcpguard.daemon.privatekeys import load_key
+from mcpguard.daemon.svidfeed import Shown, SvidFeed
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import GuardError, TrustError
 from mcpguard.identity import certregistry, revocationlist
 from mcpguard.identity.certificates import fingerprint, read
 from mcpguard.identity.certregistry import Imported, Issued, Known
-from mcpguard.identity.pathcheck import Anchor, utc
+from mcpguard.identity.pathcheck import utc
 
 if TYPE_CHECKING:
     import ssl
@@ -54,18 +55,6 @@ def _untold(_what: str, _why: str) -> None:
     """Tell nobody."""
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """A certificate of ours as it is shown to others.
-
-    Attributes:
-        chain: It and its intermediates, DER.
-        key: Its private key, PEM, in clear.
-    """
-
-    chain: tuple[bytes, ...]
-    key: bytes
-
-
 class _Met(msgspec.Struct, frozen=True):
     """A certificate that counted: whom it stands for, and for what it was shown; no server for a client's."""
 
@@ -73,31 +62,6 @@ class _Met(msgspec.Struct, frozen=True):
     certificate: bytes
     host: str = ""
     server: str = ""
-
-
-class SvidFeed:
-    """What an SVID source gives, kept up to date by whoever watches it.
-
-    Attributes:
-        name: Of the source.
-        shown: The newest certificate with its key; None before the first.
-        bundle: The authorities of its trust domain, DER.
-        domain: Its trust domain.
-        fault: Why there is none, or none newer; empty if all is well.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.shown: Shown | None = None
-        self.bundle: tuple[bytes, ...] = ()
-        self.domain = ""
-        self.fault = ""
-
-    @property
-    def anchors(self) -> tuple[Anchor, ...]:
-        """The authorities as path validation takes them: for names of their own trust domain alone."""
-        permitted = (f"uri:{self.domain}",)
-        return tuple(Anchor(root, (), permitted, self.name) for root in self.bundle)
 
 
 class Certificates:
@@ -132,7 +96,7 @@ class Certificates:
         self._gone: dict[str, str] = {}
         self._known = certregistry.known(self._store.load())
         self._lists = self._read_lists(self.registry.imported)
-        self._known = self._fresh(self.registry)
+        self._follow(self.registry)
 
     # --- questions ------------------------------------------------------------------------------------------
 
@@ -263,7 +227,7 @@ class Certificates:
         for each in registry.imported:
             found += [each.root, *each.between]
         for feed in self.feeds.values():
-            found += feed.bundle
+            found += [each.root for each in feed.anchors]
         found += [each.der for each in registry.pinned(server) if server]
         return tuple(dict.fromkeys(found))
 
@@ -312,11 +276,23 @@ class Certificates:
     def changed(self) -> None:
         """The registry has changed: look at it anew, show what was renewed, tell of what counts no longer."""
         before = self._known
-        self._known = self._fresh(self._store.load())
+        self._follow(self._store.load())
         names = {own for _, own, _ in self._contexts if own not in self.feeds}
         renewed = {name for name in names if before.registry.current(name) != self.registry.current(name)}
         self._renew_contexts(renewed)
         self._look_again(before)
+
+    def _follow(self, registry: certregistry.Registry) -> None:
+        """Take up a registry: its SVID sources are those that are asked from now on."""
+        wanted = {each.name: each for each in registry.sources}
+        for name, feed in list(self.feeds.items()):
+            if wanted.get(name) != feed.source:
+                feed.close()
+                del self.feeds[name]
+        for name, source in wanted.items():
+            if name not in self.feeds:
+                self.feeds[name] = SvidFeed(source)
+        self._known = self._fresh(registry)
 
     def fed(self, name: str) -> None:
         """An SVID source has given something else."""
@@ -430,14 +406,20 @@ class Certificates:
             _log.warning("%s", error.sentence())
 
     def close(self) -> None:
-        """Write down what is not yet."""
+        """Write down what is not yet, and let go of what others keep."""
         if self._dirty:
             self.flush()
+        for feed in self.feeds.values():
+            feed.close()
 
     # --- revocation lists of others -------------------------------------------------------------------------
 
     async def look(self) -> None:
-        """Look at files of others now."""
+        """Look at what others keep up to date now: revocation lists and SVIDs."""
+        for name, feed in list(self.feeds.items()):
+            given = await asyncio.to_thread(feed.latest)
+            if feed.take(given, self._clock()) and self.feeds.get(name) is feed:
+                self.fed(name)
         found = await asyncio.to_thread(self._read_lists, self.registry.imported)
         if found == self._lists:
             return

@@ -344,10 +344,12 @@ def _authorised(known: Known, found: Certificate, use: str, now: float, name: st
             f"the certificate was revoked at {utc(entry.revoked)} ({entry.reason})", hint="issue another one"
         )
     pathcheck.check_life(found, now)
-    if entry is not None and entry.how == PINNED:
+    if (
+        entry is not None and entry.how == PINNED and use == SERVER
+    ):  # a pin is a server's, and names no client
         if use not in found.uses and found.uses:
             raise TrustError(f"the certificate is not for a {use}", hint=_LIST)
-        return _identity(found, entry, "pinned")
+        return _identity(found, entry, "pinned", found.names)
     registry = known.registry
     own = () if registry.authority is None else (registry.authority.anchor,)
     others = tuple(each.anchor for each in registry.imported)
@@ -358,9 +360,9 @@ def _authorised(known: Known, found: Certificate, use: str, now: float, name: st
                 "the certificate is not in the registry, although our own authority has signed it",
                 hint="its key is in other hands: make a new one with mcpguard ca renew --intermediate",
             )
-        return _identity(found, entry, anchor.name)
+        return _identity(found, entry, anchor.name, found.names)
     _check_list(known.lists, anchor, found)
-    return _identity(found, entry, anchor.name)
+    return _identity(found, entry, anchor.name, anchor.counted(found.names))
 
 
 def _check_list(lists: Lists, anchor: Anchor, found: Certificate) -> None:
@@ -374,20 +376,18 @@ def _check_list(lists: Lists, anchor: Anchor, found: Certificate) -> None:
         )
 
 
-def _identity(found: Certificate, entry: Issued | None, authority: str) -> Identity:
+def _identity(found: Certificate, entry: Issued | None, authority: str, names: Names) -> Identity:
     name = entry.name if entry is not None else ""
     evidence: JsonObject = {
         "certificate": found.fingerprint,
         "serial": found.serial,
-        "names": list(found.names.all),
+        "names": list(names.all),
         "authority": authority,
         "until": utc(found.ends),
         **({"name": name} if name else {}),
     }
     servers = entry.servers if entry is not None else ()
-    return Identity(
-        name, found.names.principals, found.fingerprint, found.begins, found.ends, servers, evidence
-    )
+    return Identity(name, names.principals, found.fingerprint, found.begins, found.ends, servers, evidence)
 
 
 def check_new(registry: Registry, names: Names, seconds: int) -> Authority:

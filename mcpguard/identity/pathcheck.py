@@ -34,7 +34,7 @@ _LEAVES: Final = (
     .require_present(x509.SubjectAlternativeName, verification.Criticality.AGNOSTIC, None)
     .require_present(x509.ExtendedKeyUsage, verification.Criticality.AGNOSTIC, None)
 )
-"""As browsers have it, but that names and uses may be critical, as private authorities have it; `check` looks at uses."""
+"""As browsers have it, but that names and uses may be critical, as private authorities do; `check` looks at uses."""
 _SHOWN_CHARS: Final = 160
 
 
@@ -46,12 +46,18 @@ class Anchor(msgspec.Struct, frozen=True):
         between: Its intermediates, DER.
         permitted: The names that it may vouch for (`subjectnames.permission`).
         name: What it is called here.
+        only_uris: Whether other names than URIs stand for nobody, as in a SPIFFE trust domain.
     """
 
     root: bytes
     between: tuple[bytes, ...]
     permitted: tuple[str, ...]
     name: str = ""
+    only_uris: bool = False
+
+    def counted(self, found: Names) -> Names:
+        """The names of a certificate that stand for somebody."""
+        return Names(uris=found.uris) if self.only_uris else found
 
 
 def utc(seconds: float) -> str:
@@ -130,7 +136,7 @@ def _path(found: Certificate, anchor: Anchor, use: str, now: float, name: str) -
 
 def _permitted(found: Certificate, anchor: Anchor, name: str) -> Anchor:
     """An authority speaks for what it may speak for, whatever it signs; a wildcard for what it is used for."""
-    for each in (found.names, _as_names(name)):
+    for each in (anchor.counted(found.names), _as_names(name)):
         if outside := subjectnames.outside(each, anchor.permitted):
             raise TrustError(
                 f"the authority {anchor.name!a} may not vouch for {outside[0][:120]!a}",
