@@ -60,6 +60,7 @@ class _Met(msgspec.Struct, frozen=True):
 
     identity: certregistry.Identity
     certificate: bytes
+    between: tuple[bytes, ...] = ()
     host: str = ""
     server: str = ""
 
@@ -114,7 +115,7 @@ class Certificates:
         Raises:
             TrustError: Nobody; the sentence says why.
         """
-        identity = self._client(certificate)
+        identity = self._client((certificate,))
         name = identity.name or identity.fingerprint
         return Authenticated(
             principals=identity.principals,
@@ -144,27 +145,30 @@ class Certificates:
         """When a certificate was last seen, Unix seconds; 0.0 for never."""
         return self._used.get(certificate, 0.0)
 
-    def _client(self, certificate: bytes) -> certregistry.Identity:
+    def _client(self, chain: Sequence[bytes]) -> certregistry.Identity:
+        certificate, *between = chain
         now, print_ = self._clock(), fingerprint(certificate)
         met = self._met.get(print_)
         if met is None or not met.identity.begins <= now <= met.identity.expires:
             try:
-                met = _Met(certregistry.client(self._known, certificate, now), certificate)
+                identity = certregistry.client(self._known, certificate, now, between)
             except TrustError as error:
                 self._refused("client", error.sentence())
                 raise
+            met = _Met(identity, certificate, tuple(between))
             self._meet(met)
         self._note(print_, now)
         return met.identity
 
-    def _server(self, certificate: bytes, host: str, server: str) -> None:
+    def _server(self, chain: Sequence[bytes], host: str, server: str) -> None:
+        certificate, *between = chain
         now = self._clock()
         try:
-            identity = certregistry.server(self._known, certificate, host, server, now)
+            identity = certregistry.server(self._known, certificate, host, server, now, between)
         except TrustError as error:
             self._refused(server, error.sentence())
             raise
-        self._meet(_Met(identity, certificate, host, server))
+        self._meet(_Met(identity, certificate, tuple(between), host, server))
         self._note(identity.fingerprint, now)
 
     def _meet(self, met: _Met) -> None:
@@ -343,9 +347,9 @@ class Certificates:
     def _fault(self, met: _Met, now: float) -> str:
         try:
             if met.server:
-                certregistry.server(self._known, met.certificate, met.host, met.server, now)
+                certregistry.server(self._known, met.certificate, met.host, met.server, now, met.between)
             else:
-                certregistry.client(self._known, met.certificate, now)
+                certregistry.client(self._known, met.certificate, now, met.between)
         except TrustError as error:
             return error.sentence()
         return ""

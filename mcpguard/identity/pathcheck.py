@@ -65,7 +65,14 @@ def utc(seconds: float) -> str:
     return dt.datetime.fromtimestamp(int(seconds), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def check(found: Certificate, anchors: Sequence[Anchor], use: str, now: float, name: str = "") -> Anchor:
+def check(
+    found: Certificate,
+    anchors: Sequence[Anchor],
+    use: str,
+    now: float,
+    name: str = "",
+    shown: Sequence[bytes] = (),
+) -> Anchor:
     """The authority that a certificate leads to.
 
     Args:
@@ -74,6 +81,8 @@ def check(found: Certificate, anchors: Sequence[Anchor], use: str, now: float, n
         use: `client` or `server`: what its holder does.
         now: Unix seconds.
         name: For a server, its host or address, or the SPIFFE name that it must have; empty for none.
+        shown: Intermediates that the peer has shown, DER; looked at for SPIFFE trust domains alone, where they are
+            nowhere else. Those of other authorities are imported: their revocation lists go by them.
 
     Raises:
         TrustError: It does not; the sentence says why.
@@ -88,7 +97,7 @@ def check(found: Certificate, anchors: Sequence[Anchor], use: str, now: float, n
         _check_name(found, name)
     faults = []
     for anchor in anchors:
-        fault = _path(found, anchor, use, now, name)
+        fault = _path(found, anchor, use, now, name, shown if anchor.only_uris else ())
         if fault is None:
             return _permitted(found, anchor, name)
         faults.append(fault)
@@ -117,12 +126,14 @@ def check_life(found: Certificate, now: float) -> None:
         )
 
 
-def _path(found: Certificate, anchor: Anchor, use: str, now: float, name: str) -> str | None:
+def _path(
+    found: Certificate, anchor: Anchor, use: str, now: float, name: str, shown: Sequence[bytes]
+) -> str | None:
     """Why there is no path, empty if it is another authority's; None if there is one."""
     builder = verification.PolicyBuilder().store(verification.Store([loaded(anchor.root)]))
     builder = builder.time(dt.datetime.fromtimestamp(now, dt.UTC)).max_chain_depth(_DEPTH)
     builder = builder.extension_policies(ca_policy=_AUTHORITIES, ee_policy=_LEAVES)
-    leaf, between = loaded(found.der), [loaded(each) for each in anchor.between]
+    leaf, between = loaded(found.der), [loaded(each) for each in (*anchor.between, *shown)]
     try:
         if use == CLIENT or not name or name.startswith(subjectnames.SPIFFE):
             builder.build_client_verifier().verify(leaf, between)

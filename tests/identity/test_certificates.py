@@ -1,5 +1,6 @@
 """The profile of our certificates, as openssl reads it; and what is read of any."""
 
+import base64
 import hashlib
 import subprocess
 
@@ -59,8 +60,6 @@ def test_what_is_read_is_what_openssl_says(ours):
     assert int(serial.partition("=")[2], 16) == int(found.serial, 16)
     public = openssl("x509", "-inform", "DER", "-noout", "-pubkey", given=leaf).stdout
     spki = openssl("pkey", "-pubin", "-outform", "DER", given=public).stdout
-    import base64
-
     assert found.pin == "sha256//" + base64.b64encode(hashlib.sha256(spki).digest()).decode()
     assert (found.uses, found.authority) == (("server", "client"), False)
     assert found.names.all == ("mcpguard://example/a", "localhost")

@@ -22,10 +22,10 @@ OURS, THEIRS = Maker(), Maker("theirs")
 def judged(der, use="client", now=NOW, name="", anchors=(OURS.anchor,)):
     """Empty if it counts, else the sentence."""
     try:
-        assert check(read(der), anchors, use, now, name) in anchors
+        found = check(read(der), anchors, use, now, name)
     except TrustError as error:
-        assert error.hint
-        return error.sentence()
+        return error.sentence() if error.hint else "no hint"
+    assert found in anchors
     return ""
 
 

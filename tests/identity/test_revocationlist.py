@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from mcpguard import limits
 from mcpguard.errors import TrustError
 from mcpguard.identity.certificates import Span, loaded, pem, read
-from mcpguard.identity.revocationlist import REASONS, Entry, make, read as read_list
+from mcpguard.identity.revocationlist import REASONS, Entry, make
 from mcpguard.identity.revocationlist import pem as list_pem
+from mcpguard.identity.revocationlist import read as read_list
 from tests.identity.x509made import DAY, NOW, Maker
 
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from mcpguard.errors import TrustError
 from mcpguard.identity.certificates import pem
 from mcpguard.identity.certregistry import SvidSource
+from mcpguard.system import svids
 from mcpguard.system.svids import SvidFiles, WorkloadApi, opened
 from tests.identity.x509made import Maker
 from tests.system.workloadapi import WorkloadServer
@@ -73,8 +74,6 @@ def test_the_workload_api_streams(tmp_path, domain):
 
 
 def test_no_agent_answers(tmp_path, monkeypatch):
-    from mcpguard.system import svids
-
     monkeypatch.setattr(svids, "_CONNECT_SECONDS", 0.3)
     api = WorkloadApi(f"unix:{tmp_path}/nobody.sock")
     with pytest.raises(TrustError, match="gives nothing") as told:

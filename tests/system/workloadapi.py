@@ -38,7 +38,7 @@ class WorkloadServer(workload_pb2_grpc.SpiffeWorkloadAPIServicer):
         at = max(len(self._given) - 1, 0)
         while context.is_active() and not self._closed:
             with self._changed:
-                self._changed.wait_for(lambda: len(self._given) > at or self._closed, timeout=0.2)
+                self._changed.wait_for(lambda at=at: len(self._given) > at or self._closed, timeout=0.2)
                 fresh, at = self._given[at:], len(self._given)
             yield from fresh
 
