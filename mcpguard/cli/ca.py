@@ -60,7 +60,7 @@ def list_(as_json: bool) -> None:
     "--accept",
     multiple=True,
     metavar="dns:HOST|ip:NETWORK|uri:DOMAIN",
-    help="What it may vouch for. Without one, only certificates that are pinned count.",
+    help="What it may vouch for. Without one, only servers that are pinned count.",
 )
 @click.option("--crl", metavar="FILE", help="Its revocation list; read again when it changes.")
 @click.option("--svid", metavar="FILE", help="PEM of an X.509-SVID; read again when it changes.")

@@ -43,7 +43,7 @@ def _authority(options: JsonObject) -> JsonObject:
         found = read(der)
         tell(f"{found.subject}  until {utc(found.ends)}  SHA-256 {found.fingerprint}")
     accepted = [str(each) for each in options["accept"] or []]
-    words = ", ".join(accepted) or "nothing by itself; certificates that you pin"
+    words = ", ".join(accepted) or "nothing by itself, only servers that you pin"
     tell(f"It may vouch for: {words}", "Compare the fingerprint of the root with what its owner told you.")
     confirm("Let it count?", yes=bool(options["yes"]))
     name, chain = options["name"], content.decode("latin-1")

@@ -25,12 +25,13 @@ from mcpguard import limits
 from mcpguard.credentials.presented import Authenticated
 from mcpguard.daemon.authority import CertificateAuthority
 from mcpguard.daemon.privatekeys import load_key
+from mcpguard.daemon.svidfeed import Shown, SvidFeed
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import GuardError, TrustError
 from mcpguard.identity import certregistry, revocationlist
 from mcpguard.identity.certificates import fingerprint, read
 from mcpguard.identity.certregistry import Imported, Issued, Known
-from mcpguard.identity.pathcheck import Anchor, utc
+from mcpguard.identity.pathcheck import utc
 
 if TYPE_CHECKING:
     import ssl
@@ -54,50 +55,14 @@ def _untold(_what: str, _why: str) -> None:
     """Tell nobody."""
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """A certificate of ours as it is shown to others.
-
-    Attributes:
-        chain: It and its intermediates, DER.
-        key: Its private key, PEM, in clear.
-    """
-
-    chain: tuple[bytes, ...]
-    key: bytes
-
-
 class _Met(msgspec.Struct, frozen=True):
     """A certificate that counted: whom it stands for, and for what it was shown; no server for a client's."""
 
     identity: certregistry.Identity
     certificate: bytes
+    between: tuple[bytes, ...] = ()
     host: str = ""
     server: str = ""
-
-
-class SvidFeed:
-    """What an SVID source gives, kept up to date by whoever watches it.
-
-    Attributes:
-        name: Of the source.
-        shown: The newest certificate with its key; None before the first.
-        bundle: The authorities of its trust domain, DER.
-        domain: Its trust domain.
-        fault: Why there is none, or none newer; empty if all is well.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.shown: Shown | None = None
-        self.bundle: tuple[bytes, ...] = ()
-        self.domain = ""
-        self.fault = ""
-
-    @property
-    def anchors(self) -> tuple[Anchor, ...]:
-        """The authorities as path validation takes them: for names of their own trust domain alone."""
-        permitted = (f"uri:{self.domain}",)
-        return tuple(Anchor(root, (), permitted, self.name) for root in self.bundle)
 
 
 class Certificates:
@@ -132,7 +97,7 @@ class Certificates:
         self._gone: dict[str, str] = {}
         self._known = certregistry.known(self._store.load())
         self._lists = self._read_lists(self.registry.imported)
-        self._known = self._fresh(self.registry)
+        self._follow(self.registry)
 
     # --- questions ------------------------------------------------------------------------------------------
 
@@ -150,7 +115,7 @@ class Certificates:
         Raises:
             TrustError: Nobody; the sentence says why.
         """
-        identity = self._client(certificate)
+        identity = self._client((certificate,))
         name = identity.name or identity.fingerprint
         return Authenticated(
             principals=identity.principals,
@@ -180,27 +145,30 @@ class Certificates:
         """When a certificate was last seen, Unix seconds; 0.0 for never."""
         return self._used.get(certificate, 0.0)
 
-    def _client(self, certificate: bytes) -> certregistry.Identity:
+    def _client(self, chain: Sequence[bytes]) -> certregistry.Identity:
+        certificate, *between = chain
         now, print_ = self._clock(), fingerprint(certificate)
         met = self._met.get(print_)
         if met is None or not met.identity.begins <= now <= met.identity.expires:
             try:
-                met = _Met(certregistry.client(self._known, certificate, now), certificate)
+                identity = certregistry.client(self._known, certificate, now, between)
             except TrustError as error:
                 self._refused("client", error.sentence())
                 raise
+            met = _Met(identity, certificate, tuple(between))
             self._meet(met)
         self._note(print_, now)
         return met.identity
 
-    def _server(self, certificate: bytes, host: str, server: str) -> None:
+    def _server(self, chain: Sequence[bytes], host: str, server: str) -> None:
+        certificate, *between = chain
         now = self._clock()
         try:
-            identity = certregistry.server(self._known, certificate, host, server, now)
+            identity = certregistry.server(self._known, certificate, host, server, now, between)
         except TrustError as error:
             self._refused(server, error.sentence())
             raise
-        self._meet(_Met(identity, certificate, host, server))
+        self._meet(_Met(identity, certificate, tuple(between), host, server))
         self._note(identity.fingerprint, now)
 
     def _meet(self, met: _Met) -> None:
@@ -263,7 +231,7 @@ class Certificates:
         for each in registry.imported:
             found += [each.root, *each.between]
         for feed in self.feeds.values():
-            found += feed.bundle
+            found += [each.root for each in feed.anchors]
         found += [each.der for each in registry.pinned(server) if server]
         return tuple(dict.fromkeys(found))
 
@@ -312,11 +280,23 @@ class Certificates:
     def changed(self) -> None:
         """The registry has changed: look at it anew, show what was renewed, tell of what counts no longer."""
         before = self._known
-        self._known = self._fresh(self._store.load())
+        self._follow(self._store.load())
         names = {own for _, own, _ in self._contexts if own not in self.feeds}
         renewed = {name for name in names if before.registry.current(name) != self.registry.current(name)}
         self._renew_contexts(renewed)
         self._look_again(before)
+
+    def _follow(self, registry: certregistry.Registry) -> None:
+        """Take up a registry: its SVID sources are those that are asked from now on."""
+        wanted = {each.name: each for each in registry.sources}
+        for name, feed in list(self.feeds.items()):
+            if wanted.get(name) != feed.source:
+                feed.close()
+                del self.feeds[name]
+        for name, source in wanted.items():
+            if name not in self.feeds:
+                self.feeds[name] = SvidFeed(source)
+        self._known = self._fresh(registry)
 
     def fed(self, name: str) -> None:
         """An SVID source has given something else."""
@@ -367,9 +347,9 @@ class Certificates:
     def _fault(self, met: _Met, now: float) -> str:
         try:
             if met.server:
-                certregistry.server(self._known, met.certificate, met.host, met.server, now)
+                certregistry.server(self._known, met.certificate, met.host, met.server, now, met.between)
             else:
-                certregistry.client(self._known, met.certificate, now)
+                certregistry.client(self._known, met.certificate, now, met.between)
         except TrustError as error:
             return error.sentence()
         return ""
@@ -430,14 +410,20 @@ class Certificates:
             _log.warning("%s", error.sentence())
 
     def close(self) -> None:
-        """Write down what is not yet."""
+        """Write down what is not yet, and let go of what others keep."""
         if self._dirty:
             self.flush()
+        for feed in self.feeds.values():
+            feed.close()
 
     # --- revocation lists of others -------------------------------------------------------------------------
 
     async def look(self) -> None:
-        """Look at files of others now."""
+        """Look at what others keep up to date now: revocation lists and SVIDs."""
+        for name, feed in list(self.feeds.items()):
+            given = await asyncio.to_thread(feed.latest)
+            if feed.take(given, self._clock()) and self.feeds.get(name) is feed:
+                self.fed(name)
         found = await asyncio.to_thread(self._read_lists, self.registry.imported)
         if found == self._lists:
             return

@@ -18,11 +18,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from mcpguard import limits
 from mcpguard.errors import TrustError
 from mcpguard.identity.certificates import pem
 
-Check = Callable[[bytes], object]
-"""Given the peer's certificate, DER; raises TrustError if it does not count."""
+Check = Callable[[Sequence[bytes]], object]
+"""Given the peer's certificate and the intermediates it has shown, DER; raises TrustError if it does not count."""
 
 
 def listening(authorities: Sequence[bytes], check: Check, *, required: bool = True) -> ssl.SSLContext:
@@ -100,9 +101,21 @@ def _look(shown: ssl.SSLObject | ssl.SSLSocket, check: Check) -> None:
             return
         raise ssl.SSLCertVerificationError(1, "the peer has shown no certificate")
     try:
-        check(certificate)
+        check((certificate, *_between(shown, certificate)))
     except TrustError as error:
         raise ssl.SSLCertVerificationError(1, error.sentence()) from error
+
+
+def _between(shown: ssl.SSLObject | ssl.SSLSocket, certificate: bytes) -> list[bytes]:
+    """The other certificates that a peer has shown, as it has sent them."""
+    if sys.version_info >= (3, 13):
+        found = shown.get_unverified_chain()
+    else:  # there since 3.10, with a name of its own since 3.13
+        found = [
+            ssl.PEM_cert_to_DER_cert(each.public_bytes())
+            for each in shown._sslobj.get_unverified_chain() or ()  # type: ignore[union-attr]  # noqa: SLF001
+        ]
+    return [each for each in found[: limits.CHAIN_CERTIFICATES] if each != certificate]
 
 
 @contextlib.contextmanager

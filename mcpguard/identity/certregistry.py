@@ -15,7 +15,7 @@ Decided:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -299,14 +299,14 @@ def known(registry: Registry, lists: Lists | None = None, bundles: tuple[Anchor,
     )
 
 
-def client(known: Known, der: bytes, now: float) -> Identity:
-    """Whom a client's certificate stands for.
+def client(known: Known, der: bytes, now: float, shown: Sequence[bytes] = ()) -> Identity:
+    """Whom a client's certificate stands for; `shown` are the intermediates that came with it, DER.
 
     Raises:
         TrustError: For nobody; the sentence says why.
     """
     found = read(der)
-    identity = _authorised(known, found, CLIENT, now, "")
+    identity = _authorised(known, found, CLIENT, now, shown=shown)
     if not identity.principals:
         raise TrustError(
             "the certificate names nobody whom policy could name", hint="issue it with a DNS name or a URI"
@@ -314,7 +314,9 @@ def client(known: Known, der: bytes, now: float) -> Identity:
     return identity
 
 
-def server(known: Known, der: bytes, name: str, bound: str, now: float) -> Identity:
+def server(
+    known: Known, der: bytes, name: str, bound: str, now: float, shown: Sequence[bytes] = ()
+) -> Identity:
     """Whether a server may be talked to.
 
     Args:
@@ -323,6 +325,7 @@ def server(known: Known, der: bytes, name: str, bound: str, now: float) -> Ident
         name: Host or address in its URL, or its SPIFFE name.
         bound: What the server is called here: where certificates are pinned for it, only those count.
         now: Unix seconds.
+        shown: Intermediates that came with it, DER.
 
     Raises:
         TrustError: It may not; the sentence says why.
@@ -334,33 +337,37 @@ def server(known: Known, der: bytes, name: str, bound: str, now: float) -> Ident
             f"the certificate of {bound[:80]!a} is not one that is pinned for it (its key is {found.pin})",
             hint=f"if that is right: mcpguard cert pin {bound} FILE",
         )
-    return _authorised(known, found, SERVER, now, name)
+    return _authorised(known, found, SERVER, now, name, shown=shown)
 
 
-def _authorised(known: Known, found: Certificate, use: str, now: float, name: str) -> Identity:
+def _authorised(
+    known: Known, found: Certificate, use: str, now: float, name: str = "", *, shown: Sequence[bytes]
+) -> Identity:
     entry = known.entries.get(found.fingerprint)
     if entry is not None and entry.revoked:
         raise TrustError(
             f"the certificate was revoked at {utc(entry.revoked)} ({entry.reason})", hint="issue another one"
         )
     pathcheck.check_life(found, now)
-    if entry is not None and entry.how == PINNED:
+    if (
+        entry is not None and entry.how == PINNED and use == SERVER
+    ):  # a pin is a server's, and names no client
         if use not in found.uses and found.uses:
             raise TrustError(f"the certificate is not for a {use}", hint=_LIST)
-        return _identity(found, entry, "pinned")
+        return _identity(found, entry, "pinned", found.names)
     registry = known.registry
     own = () if registry.authority is None else (registry.authority.anchor,)
     others = tuple(each.anchor for each in registry.imported)
-    anchor = pathcheck.check(found, (*own, *others, *known.bundles), use, now, name)
+    anchor = pathcheck.check(found, (*own, *others, *known.bundles), use, now, name, shown)
     if own and anchor is own[0]:
         if entry is None:
             raise TrustError(
                 "the certificate is not in the registry, although our own authority has signed it",
                 hint="its key is in other hands: make a new one with mcpguard ca renew --intermediate",
             )
-        return _identity(found, entry, anchor.name)
+        return _identity(found, entry, anchor.name, found.names)
     _check_list(known.lists, anchor, found)
-    return _identity(found, entry, anchor.name)
+    return _identity(found, entry, anchor.name, anchor.counted(found.names))
 
 
 def _check_list(lists: Lists, anchor: Anchor, found: Certificate) -> None:
@@ -374,20 +381,18 @@ def _check_list(lists: Lists, anchor: Anchor, found: Certificate) -> None:
         )
 
 
-def _identity(found: Certificate, entry: Issued | None, authority: str) -> Identity:
+def _identity(found: Certificate, entry: Issued | None, authority: str, names: Names) -> Identity:
     name = entry.name if entry is not None else ""
     evidence: JsonObject = {
         "certificate": found.fingerprint,
         "serial": found.serial,
-        "names": list(found.names.all),
+        "names": list(names.all),
         "authority": authority,
         "until": utc(found.ends),
         **({"name": name} if name else {}),
     }
     servers = entry.servers if entry is not None else ()
-    return Identity(
-        name, found.names.principals, found.fingerprint, found.begins, found.ends, servers, evidence
-    )
+    return Identity(name, names.principals, found.fingerprint, found.begins, found.ends, servers, evidence)
 
 
 def check_new(registry: Registry, names: Names, seconds: int) -> Authority:

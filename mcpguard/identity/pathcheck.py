@@ -34,7 +34,7 @@ _LEAVES: Final = (
     .require_present(x509.SubjectAlternativeName, verification.Criticality.AGNOSTIC, None)
     .require_present(x509.ExtendedKeyUsage, verification.Criticality.AGNOSTIC, None)
 )
-"""As browsers have it, but names and uses may be critical, as private authorities have it; `check` looks at uses."""
+"""As browsers have it, but that names and uses may be critical, as private authorities do; `check` looks at uses."""
 _SHOWN_CHARS: Final = 160
 
 
@@ -46,12 +46,18 @@ class Anchor(msgspec.Struct, frozen=True):
         between: Its intermediates, DER.
         permitted: The names that it may vouch for (`subjectnames.permission`).
         name: What it is called here.
+        only_uris: Whether other names than URIs stand for nobody, as in a SPIFFE trust domain.
     """
 
     root: bytes
     between: tuple[bytes, ...]
     permitted: tuple[str, ...]
     name: str = ""
+    only_uris: bool = False
+
+    def counted(self, found: Names) -> Names:
+        """The names of a certificate that stand for somebody."""
+        return Names(uris=found.uris) if self.only_uris else found
 
 
 def utc(seconds: float) -> str:
@@ -59,7 +65,14 @@ def utc(seconds: float) -> str:
     return dt.datetime.fromtimestamp(int(seconds), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def check(found: Certificate, anchors: Sequence[Anchor], use: str, now: float, name: str = "") -> Anchor:
+def check(
+    found: Certificate,
+    anchors: Sequence[Anchor],
+    use: str,
+    now: float,
+    name: str = "",
+    shown: Sequence[bytes] = (),
+) -> Anchor:
     """The authority that a certificate leads to.
 
     Args:
@@ -68,6 +81,8 @@ def check(found: Certificate, anchors: Sequence[Anchor], use: str, now: float, n
         use: `client` or `server`: what its holder does.
         now: Unix seconds.
         name: For a server, its host or address, or the SPIFFE name that it must have; empty for none.
+        shown: Intermediates that the peer has shown, DER; looked at for SPIFFE trust domains alone, where they are
+            nowhere else. Those of other authorities are imported: their revocation lists go by them.
 
     Raises:
         TrustError: It does not; the sentence says why.
@@ -82,7 +97,7 @@ def check(found: Certificate, anchors: Sequence[Anchor], use: str, now: float, n
         _check_name(found, name)
     faults = []
     for anchor in anchors:
-        fault = _path(found, anchor, use, now, name)
+        fault = _path(found, anchor, use, now, name, shown if anchor.only_uris else ())
         if fault is None:
             return _permitted(found, anchor, name)
         faults.append(fault)
@@ -111,12 +126,14 @@ def check_life(found: Certificate, now: float) -> None:
         )
 
 
-def _path(found: Certificate, anchor: Anchor, use: str, now: float, name: str) -> str | None:
+def _path(
+    found: Certificate, anchor: Anchor, use: str, now: float, name: str, shown: Sequence[bytes]
+) -> str | None:
     """Why there is no path, empty if it is another authority's; None if there is one."""
     builder = verification.PolicyBuilder().store(verification.Store([loaded(anchor.root)]))
     builder = builder.time(dt.datetime.fromtimestamp(now, dt.UTC)).max_chain_depth(_DEPTH)
     builder = builder.extension_policies(ca_policy=_AUTHORITIES, ee_policy=_LEAVES)
-    leaf, between = loaded(found.der), [loaded(each) for each in anchor.between]
+    leaf, between = loaded(found.der), [loaded(each) for each in (*anchor.between, *shown)]
     try:
         if use == CLIENT or not name or name.startswith(subjectnames.SPIFFE):
             builder.build_client_verifier().verify(leaf, between)
@@ -130,7 +147,7 @@ def _path(found: Certificate, anchor: Anchor, use: str, now: float, name: str) -
 
 def _permitted(found: Certificate, anchor: Anchor, name: str) -> Anchor:
     """An authority speaks for what it may speak for, whatever it signs; a wildcard for what it is used for."""
-    for each in (found.names, _as_names(name)):
+    for each in (anchor.counted(found.names), _as_names(name)):
         if outside := subjectnames.outside(each, anchor.permitted):
             raise TrustError(
                 f"the authority {anchor.name!a} may not vouch for {outside[0][:120]!a}",

@@ -139,7 +139,9 @@ def permission(text: str) -> str:
             except ValueError as error:
                 raise TrustError(f"{value[:80]!a} is not a network", hint="as ip:10.0.0.0/8") from error
         case "uri":
-            return f"uri:{host_of(uri(f'{SPIFFE}{value}'))}"
+            if value != host_of(uri(f"{SPIFFE}{value}")):
+                raise TrustError(f"{value[:80]!a} is not a trust domain", hint="as uri:example.org")
+            return f"uri:{value}"
         case _:
             raise TrustError(
                 f"{text[:80]!a} is not a permission", hint="dns:HOST, ip:NETWORK or uri:TRUST-DOMAIN"
