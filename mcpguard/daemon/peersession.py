@@ -78,8 +78,8 @@ class PeerSession:
 
     @property
     def busy(self) -> bool:
-        """Whether it has a request without an answer, or a stream that is read."""
-        return any(stream.pending or stream.read for stream in self.streams.values())
+        """Whether somebody reads a stream of it: an answer that nobody waits for keeps no server."""
+        return any(stream.read for stream in self.streams.values())
 
     def end(self) -> None:
         """End it now."""

@@ -70,15 +70,20 @@ class TlsFiles:
         context.set_alpn_protocols(["http/1.1"])
         try:
             context.load_cert_chain(listen.certificate, listen.key)
-        except (OSError, ssl.SSLError) as error:
-            raise _unusable(listen.certificate, error, f"does not fit {listen.key}, or is no PEM") from error
+        except ssl.SSLError as error:
+            words = f"does not fit {listen.key}, or is no PEM"
+            raise ConfigError(words, file=listen.certificate) from error
+        except OSError as error:
+            raise _unreadable(listen.certificate, error) from error
         if listen.client_ca:
             context.verify_mode = ssl.CERT_REQUIRED
             context.verify_flags |= ssl.VERIFY_X509_STRICT
             try:
                 context.load_verify_locations(listen.client_ca)
-            except (OSError, ssl.SSLError) as error:
-                raise _unusable(listen.client_ca, error, "holds no certificates") from error
+            except ssl.SSLError as error:
+                raise ConfigError("holds no certificates", file=listen.client_ca) from error
+            except OSError as error:
+                raise _unreadable(listen.client_ca, error) from error
             if _holds_crl(listen.client_ca):
                 context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         return context
@@ -120,13 +125,10 @@ def _require_private(name: str) -> None:
     try:
         info = Path(name).stat()
     except OSError as error:
-        raise _unusable(name, error, "") from error
+        raise _unreadable(name, error) from error
     if info.st_mode & 0o077 or info.st_uid not in (os.geteuid(), 0):
         raise ConfigError("others may read this private key", file=name, hint=f"chmod 600 {name}")
 
 
-def _unusable(name: str, error: Exception, words: str) -> ConfigError:
-    reason = (
-        error.strerror.lower() if isinstance(error, OSError) and error.strerror and error.filename else words
-    )
-    return ConfigError(reason or words, file=name)
+def _unreadable(name: str, error: OSError) -> ConfigError:
+    return ConfigError((error.strerror or str(error)).lower(), file=name)

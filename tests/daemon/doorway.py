@@ -35,6 +35,7 @@ from mcpguard.policy.circumstances import Surroundings
 from mcpguard.policy.scoped import scoped
 from mcpguard.system.journal import Journal
 from mcpguard.system.servefile import Listen
+from mcpguard.system.tlsfiles import Keeper
 from tests.daemon.test_session import Tame
 
 T = TypeVar("T")
@@ -78,7 +79,13 @@ class Keys:
 class Doorway:
     """One open door in a directory; `listen` may change what it is."""
 
-    def __init__(self, directory: Path, clock: Callable[[], float] = time.monotonic, **listen: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock: Callable[[], float] = time.monotonic,
+        keeper: Keeper | None = None,
+        **listen: Any,
+    ) -> None:
         self.path = directory / "door.sock"
         self.journal = Journal.open(directory / "audit")
         self.recorder = Recorder(self.journal)
@@ -86,11 +93,12 @@ class Doorway:
         self.sessions: list[Session] = []
         self.servers: list[asyncio.Task[None]] = []
         self.observing = True
-        members = {"name": "door", "path": str(self.path), "auth": ("apikey",), "recheck": 0.2} | listen
+        members = {"name": "door", "auth": ("apikey",), "recheck": 0.2} | listen
+        members |= {"host": "127.0.0.1"} if keeper is not None else {"path": str(self.path)}
         rooms = Rooms(
             self._open, self._renew, lambda *_: None, lambda name: name == "talk", Refused(self.recorder)
         )
-        self.door = Door(Listen(**members), None, self.keys, Throttle(clock), rooms)
+        self.door = Door(Listen(**members), keeper, self.keys, Throttle(clock), rooms)
         self.ticking = asyncio.get_running_loop().create_task(self._tick())
         self.running: list[asyncio.Task[int]] = []
 

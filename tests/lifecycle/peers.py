@@ -77,6 +77,7 @@ class Served:
         assert self.process.stderr
         said = self.process.stderr.read()
         self.process.wait(SECONDS)
+        self.process.stderr.close()
         return said
 
     def end(self) -> int:

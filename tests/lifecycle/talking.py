@@ -79,6 +79,8 @@ def answer(request: dict) -> None:
             }
         case "tools/list":
             told = {"tools": [{"name": name, "description": name, "inputSchema": SCHEMA} for name in NAMES]}
+            if modern:
+                told |= {"ttlMs": 0, "cacheScope": "private"}
         case _:
             told = {}
     send({"id": request["id"], "result": end | told})
