@@ -18,7 +18,7 @@ from mcpguard.model import Json, JsonObject
 
 TYPES: Final = (
     "call", "outcome", "drop", "finding", "approval", "flow", "session", "policy", "trust", "host", "log",
-    "quarantine",
+    "quarantine", "credential",
 )  # fmt: skip
 """Types of records that this version writes; a log may have others."""
 DECISIONS: Final = (
