@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from mcpguard.audit.event import event_of
+from mcpguard.audit.ocsf import ocsf
 from mcpguard.credentials.dpop import NonceWanted, nonces
 from mcpguard.credentials.presented import Presented
 from mcpguard.daemon.bearer import credential
+from mcpguard.daemon.jwks import fetched
 from mcpguard.errors import PeerError
-from tests.daemon.chains import START, Chain, told
+from tests.daemon.chains import START, Chain, jwt, told
 from tests.daemon.loops import both_loops, run
-from tests.fakes.issuer import AUDIENCE, MAKERS, Holder, Issuer, b64, forged
+from tests.fakes.issuer import AUDIENCE, MAKERS, Holder, Issuer, Way, b64, forged
 
 
 @both_loops
@@ -34,6 +38,38 @@ def test_a_token_of_the_provider_names_its_subject_groups_and_roles(tmp_path: Pa
         lambda: told(tmp_path, story, 'roles = { operator = ["groups=ops"], admin = ["groups=admins"] }'),
         loop,
     )
+
+
+def test_a_token_that_a_client_has_got_from_the_provider(tmp_path: Path) -> None:
+    """As a client does: metadata, client credentials, the token shown to us; what we trust is configuration alone."""
+
+    async def story(chain: Chain, issuer: Issuer) -> None:
+        way = Way(issuer.authority)
+        basic = base64.b64encode(b"host:s3cret").decode()
+        got = await fetched(way, f"{issuer.url}/token", "POST", {"authorization": f"Basic {basic}"})
+        found = await chain.bearer(got["access_token"])
+        assert f"jwt:{issuer.url}#agent-7" in found.principals
+        async with Issuer(chain.clock) as stranger:
+            with pytest.raises(PeerError, match="not trusted here"):
+                await chain.bearer(stranger.token())
+            with pytest.raises(PeerError, match="signature"):
+                await chain.bearer(stranger.token(iss=issuer.url))
+            assert stranger.asked == {}
+
+    run(lambda: told(tmp_path, story))
+
+
+def test_a_provider_whose_certificate_nobody_vouches_for_is_not_believed(tmp_path: Path) -> None:
+    async def story(chain: Chain, issuer: Issuer) -> None:
+        issuer.authority = trustme.CA()
+        other = Chain(tmp_path / "other", jwt(issuer), issuer)
+        with pytest.raises(PeerError, match="are not known"):
+            await other.bearer(issuer.token())
+        assert issuer.asked == {}
+        await other.close()
+
+    (tmp_path / "other").mkdir()
+    run(lambda: told(tmp_path, story))
 
 
 @pytest.mark.parametrize("alg", sorted(MAKERS))
@@ -120,7 +156,9 @@ def test_75_what_is_wrong_with_a_token_is_told_recorded_and_no_secret(tmp_path: 
         assert issuer.asked["keys"] <= 2
 
     log = run(lambda: told(tmp_path, story)).log()
-    (line,) = [json.loads(one) for one in log.splitlines() if '"refused"' in one]
+    (raw,) = [one for one in log.splitlines() if '"refused"' in one]
+    event, line = ocsf(event_of(raw.encode())), json.loads(raw)
+    assert (event["class_uid"], event["status"], event["status_detail"]) == (3002, "Failure", line["reason"])
     assert (line["stage"], line["host"]) == ("caller", {"shown": "jwt", "network": "192.0.2.7"})
     assert all(part not in log for part in shown[0].split(".") if len(part) > 20)
 
