@@ -21,6 +21,8 @@ import asyncio
 import contextlib
 import functools
 import os
+import socket
+import stat
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -225,9 +227,17 @@ class _Talk:
         self.redactor = redactor
         self._stderr, self._line = redactor.stream(), ""
         self._transports: list[asyncio.BaseTransport] = []
+        self._sink: asyncio.WriteTransport
 
     async def open(self, source: int, complaints: int, sink: int) -> None:
-        """Take over the descriptors."""
+        """Take over the descriptors; the first and the last are two of one socket, or pipes."""
+        if stat.S_ISSOCK(os.fstat(source).st_mode):
+            os.close(sink)
+            os.close(complaints)
+            sock = socket.socket(fileno=source)
+            self._sink, _ = await self._loop.connect_accepted_socket(lambda: _Pipe(self._heard), sock)
+            self._transports.append(self._sink)
+            return
         for descriptor, heard in ((source, self._heard), (complaints, self._complained)):
             protocol = functools.partial(_Pipe, heard)
             transport, _ = await self._loop.connect_read_pipe(protocol, os.fdopen(descriptor, "rb"))

@@ -401,7 +401,10 @@ def test_proxy_of_the_manifest_tunnels(pki: Pki, loop: str) -> None:
                 assert asked.startswith(f"CONNECT {NAME}:{server.port} ".encode())
                 inward, outward = await asyncio.open_connection("127.0.0.1", server.port)
                 writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-                await asyncio.gather(_copy(reader, outward), _copy(inward, writer))
+                try:
+                    await asyncio.gather(_copy(reader, outward), _copy(inward, writer))
+                finally:
+                    outward.transport.abort()
 
             proxy.raw = tunnel
             remote = far(server.port, ca=pki.pem, proxy=f"http://127.0.0.1:{proxy.port}")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -165,13 +166,13 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 @contextlib.asynccontextmanager
-async def listening(context: ssl.SSLContext | None, path: str = "") -> AsyncIterator[Remote]:
+async def listening(context: ssl.SSLContext | None, path: str = "", port: int = 0) -> AsyncIterator[Remote]:
     """A server on this machine, on a port of its own or on a Unix socket."""
     made = Remote()
     if path:
         server = await asyncio.start_unix_server(made.serve, path)
     else:
-        server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=context)
+        server = await asyncio.start_server(made.serve, "127.0.0.1", port, ssl=context)
         made.port = server.sockets[0].getsockname()[1]
     try:
         yield made
@@ -181,3 +182,30 @@ async def listening(context: ssl.SSLContext | None, path: str = "") -> AsyncIter
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=5)
+
+
+class Threaded:
+    """A server in a thread of its own, for tests that wait for processes."""
+
+    def __init__(self, context: ssl.SSLContext | None, path: str = "", port: int = 0) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._listening = listening(context, path, port)
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self.remote: Remote
+
+    def __enter__(self) -> Remote:
+        self._thread.start()
+        self.remote = self._call(self._listening.__aenter__())
+        return self.remote
+
+    def __exit__(self, *_: object) -> None:
+        self._call(self._listening.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        for task in (left := asyncio.all_tasks(self._loop)):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.close()
+
+    def _call(self, what: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(20)
