@@ -14,7 +14,7 @@ from mcpguard.audit.record import visible
 from mcpguard.cli import client
 from mcpguard.errors import ConfigError, DaemonError
 from mcpguard.model import JsonObject, toml_text
-from mcpguard.system.servefile import Listen, parse
+from mcpguard.system.servefile import REGISTRY, Listen, parse
 
 _COMMAND_LINE: Final = "the command line"
 
@@ -30,6 +30,7 @@ _COMMAND_LINE: Final = "the command line"
 @click.option("--uid", "uids", type=int, multiple=True, help="A user who may connect to unix:PATH.")
 @click.option("--certificate", type=click.Path(resolve_path=True), help="PEM, for tls:.")
 @click.option("--key", type=click.Path(resolve_path=True), help="PEM, for tls:.")
+@click.option("--cert", metavar="NAME", help="For tls:, a certificate of mcpguard ca, instead of files.")
 @click.option("--client-ca", type=click.Path(resolve_path=True), help="CA of client certificates, PEM.")
 @click.option("--host", "hosts", multiple=True, help="A value of Host under which it is called, too.")
 @click.option("--origin", "origins", multiple=True, help="An origin whose pages may call.")
@@ -69,6 +70,10 @@ def serve(address: str | None, listing: bool, reloading: bool, as_json: bool, **
 def _text(address: str, options: dict[str, Any]) -> str:
     """The listener as `serve.toml` would have it, so that both are read alike."""
     members: JsonObject = {"name": options.pop("name") or f"serve-{int(time.time())}", "listen": address}
+    if cert := options.pop("cert"):
+        if options["certificate"]:
+            raise click.UsageError("the certificate is in a file, or in the registry: give one of them")
+        options["certificate"] = f"{REGISTRY}{cert}"
     for key, value in options.items():
         if value:
             members[key] = list(value) if isinstance(value, tuple) else value

@@ -21,6 +21,7 @@ from mcpguard.daemon.outgoing import Authorizer
 from mcpguard.daemon.peering import Rooms
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registry
+from mcpguard.daemon.registrykeeper import RegistryKeeper
 from mcpguard.daemon.remotes import IfWanted, Registrations, VaultStore, logged_in_at
 from mcpguard.daemon.secrets import Secrets
 from mcpguard.daemon.tasks import spawn_task
@@ -29,7 +30,8 @@ from mcpguard.model import JsonObject
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
 from mcpguard.system.apikeystore import ApiKeyStore
-from mcpguard.system.servefile import ServeFile
+from mcpguard.system.servefile import Listen, ServeFile
+from mcpguard.system.tlsfiles import Keeper, TlsFiles
 
 if TYPE_CHECKING:
     from mcpguard.daemon.authenticators import Authenticators
@@ -57,7 +59,7 @@ class Beyond:
         self._certificates = CertDesk(recorder)
         self._apikeys = ApiKeys(ApiKeyStore(paths.auth_dir()), recorder, time.time)
         self._chain = Chain(self._apikeys)
-        self._doors = Doors(ServeFile(paths.serve_dir()), rooms, others=self._chain)
+        self._doors = Doors(ServeFile(paths.serve_dir()), rooms, self._keeper, self._chain)
         self._oauth = OAuthDesk(remotes or Registrations(registry, VaultStore(vault)), recorder.later)
 
     @property
@@ -95,6 +97,12 @@ class Beyond:
         await self._chain.close()
         self._certificates.close()
         self._apikeys.note()
+
+    def _keeper(self, listen: Listen) -> Keeper:
+        """Whoever has the certificates of a listener."""
+        if listen.registered:
+            return RegistryKeeper(listen, lambda: self._certificates.keeper)
+        return TlsFiles(listen)
 
     # --- for people ----------------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ from mcpguard.system.files import intruder, open_entry, repair
 FILE: Final = "serve.toml"
 UID: Final = "uid"
 CERT: Final = "cert"
+REGISTRY: Final = "registry:"
+"""What a certificate of the registry begins with; its name follows."""
 HTTP: Final = "http"
 NDJSON: Final = "ndjson"
 _KEYS: Final = (
@@ -68,7 +70,8 @@ class Listen(msgspec.Struct, frozen=True):
         speak: `http` or `ndjson`.
         server: The one server that is reached; empty for all that are registered, each at `/mcp/NAME`.
         uids: Users whose processes may connect to a Unix socket; empty for the daemon's own.
-        certificate: File of the listener's certificate chain, PEM.
+        certificate: File of the listener's certificate chain, PEM; or `registry:NAME`, one of the registry, which
+            then vouches for clients, too.
         key: File of its private key, PEM.
         client_ca: File of the certificates that clients' certificates must lead to, PEM; empty if none are asked for.
         hosts: Values of `Host` under which the listener may be called, besides its own address.
@@ -92,6 +95,11 @@ class Listen(msgspec.Struct, frozen=True):
     origins: tuple[str, ...] = ()
     url: str = ""
     recheck: float = limits.RECHECK_SECONDS
+
+    @property
+    def registered(self) -> str:
+        """The name of its certificate in the registry; empty if it is in a file."""
+        return self.certificate.removeprefix(REGISTRY) if self.certificate.startswith(REGISTRY) else ""
 
     @property
     def tls(self) -> bool:
@@ -210,7 +218,7 @@ class _Document(Reader):
             speak=speak,
             server=self.optional(table, at, "server", self.name, ""),
             uids=self.optional(table, at, "uids", self._uids, ()),
-            certificate=self.optional(table, at, "certificate", self._file, ""),
+            certificate=self.optional(table, at, "certificate", self._certificate, ""),
             key=self.optional(table, at, "key", self._file, ""),
             client_ca=self.optional(table, at, "client_ca", self._file, ""),
             hosts=self.optional(table, at, "hosts", self._hosts, ()),
@@ -234,9 +242,18 @@ class _Document(Reader):
             if CERT in made.auth:
                 raise self.fault((*at, "auth"), 'expected "cert" with tls: only, found unix:')
             return
+        self._certified(made, table, at)
+
+    def _certified(self, made: Listen, table: JsonObject, at: KeyPath) -> None:
+        """Likewise, of a TLS listener."""
         if UID in made.auth or made.uids:
             key = "uids" if made.uids else "auth"
             raise self.fault((*at, key), "expected user ids with unix: only, found tls:", 'use "cert"')
+        if made.registered:
+            for key in ("key", "client_ca"):
+                if key in table:
+                    raise self.fault((*at, key), "expected it with a certificate in a file only")
+            return
         if CERT in made.auth and not made.client_ca:
             raise self.missing(at, "client_ca", 'the CA of client certificates, since auth has "cert"')
         for key, value in (("certificate", made.certificate), ("key", made.key)):
@@ -285,6 +302,11 @@ class _Document(Reader):
         if not name.startswith("/"):
             raise self.fault(at, f"expected an absolute path, found {found(name)}")
         return name
+
+    def _certificate(self, value: Json, at: KeyPath) -> str:
+        if isinstance(value, str) and value.startswith(REGISTRY):
+            return REGISTRY + self.name(value.removeprefix(REGISTRY), at)
+        return self._file(value, at)
 
     def _hosts(self, value: Json, at: KeyPath) -> tuple[str, ...]:
         return self._texts(value, at, "hosts", "guard.example:8443", _HOST)
