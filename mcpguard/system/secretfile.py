@@ -97,7 +97,7 @@ def _read(path: Path) -> bytes:
         ) from error
     try:
         _check(path, os.fstat(descriptor))
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 (a descriptor, not a path)
+        with open(descriptor, "rb", closefd=False) as file:
             data = file.read(limits.SECRET_BYTES + _OVERHEAD + 1)
     finally:
         os.close(descriptor)
