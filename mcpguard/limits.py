@@ -184,6 +184,8 @@ KNOWN_SECRETS: Final = 512
 """Values that are known to be secrets, of all servers together; the automaton of all their forms takes some MiB."""
 KNOWN_SECRET_BYTES: Final = 4 * KIB
 """Longest value that is known to be a secret, bytes; a private key in PEM takes 3.2 KiB."""
+PASSING_SECRETS: Final = 128
+"""Values that are known to be secrets for a while, such as tokens; 50 ms to make them ready, off the loop."""
 SECRET_WORDS: Final = 20_000
 """Words of one text behind which a secret is looked for, 0.3 s at worst; what follows more is hidden whole."""
 REDACTED_STREAM_BYTES: Final = 1 * MIB

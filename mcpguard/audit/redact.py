@@ -30,7 +30,7 @@ from typing import Final, NamedTuple
 
 from mcpguard import limits
 from mcpguard.audit import looks
-from mcpguard.audit.knownvalues import KnownValues
+from mcpguard.audit.knownvalues import KnownValues, Searched
 from mcpguard.audit.looks import looks_random, secret_name
 from mcpguard.audit.marks import Marks
 from mcpguard.model import HANDLE, Json, JsonObject
@@ -71,6 +71,11 @@ class Redactor:
     def learn(self, values: Iterable[bytes]) -> None:
         """Know these values, too (`knownvalues.of_environment`)."""
         self.known.learn(values)
+        self._names.clear()
+
+    def pass_on(self, passing: Searched) -> None:
+        """Know these values that pass, too, such as tokens (`KnownValues.prepared`)."""
+        self.known.pass_on(passing)
         self._names.clear()
 
     def name(self, name: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from mcpguard import limits
-from mcpguard.audit import redact
 from mcpguard.credentials import oauthanswer, oauthrequest
 from mcpguard.credentials.oauthanswer import Granted
 from mcpguard.credentials.oauthclient import ALGORITHM, JWT, Client
@@ -15,6 +14,7 @@ from mcpguard.credentials.oauthmetadata import AuthorizationServer
 from mcpguard.credentials.oauthpkce import RANDOM_BYTES, text_of
 from mcpguard.credentials.oauthurls import origin
 from mcpguard.daemon import oauthproofs
+from mcpguard.daemon.oauthsecrets import passing
 from mcpguard.daemon.outgoing import Answer, Fetch
 
 NONCE: Final = "use_dpop_nonce"
@@ -72,8 +72,7 @@ class Grants:
             answer = await self._sent(server, client, form, key)
             granted = oauthanswer.parse_token(answer.status, answer.body, server.issuer, exchange=exchange)
         self._noted(server, answer)
-        texts = (granted.access, granted.refresh, granted.identity)
-        redact.current().learn([text.encode() for text in texts if text])
+        await passing((granted.access, granted.refresh, granted.identity))
         return granted
 
     async def revoke(self, server: AuthorizationServer, client: Client, token: str, hint: str) -> bool:

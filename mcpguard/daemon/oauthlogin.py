@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 
 from mcpguard import limits
-from mcpguard.audit import redact
 from mcpguard.credentials import oauthanswer, oauthclient, oauthmetadata, oauthrequest, oauthscopes
 from mcpguard.credentials.oauthanswer import Granted
 from mcpguard.credentials.oauthclient import Client
@@ -29,6 +28,7 @@ from mcpguard.credentials.oauthtokens import Held
 from mcpguard.daemon.oauthdiscovery import Found
 from mcpguard.daemon.oauthobtain import IDENTITY_SCOPES, Kit, hold, key_for, obtain
 from mcpguard.daemon.oauthredirect import Redirect
+from mcpguard.daemon.oauthsecrets import passing
 from mcpguard.errors import GuardError
 from mcpguard.model import JsonObject
 
@@ -177,7 +177,7 @@ class Login:
         assert redirect is not None  # noqa: S101 (`_client` has made it)
         try:
             state, verifier = self._random(), self._random()
-            redact.current().learn([state.encode(), verifier.encode()])
+            await passing((state, verifier))
             attempt = Attempt(
                 server.issuer, client.client_id, redirect.uri, resource, oauthscopes.write_scopes(scopes),
                 state, verifier, server.authorization_response_iss_parameter_supported,
@@ -195,7 +195,7 @@ class Login:
             self._facts.pop("url", None)
         self._turn(LOOKING)
         code = oauthanswer.redirected(url, attempt)
-        redact.current().learn([code.encode()])
+        await passing([code])
         try:
             return await self._kit.grants.ask(
                 server, client, oauthrequest.code_form(attempt, code), key

@@ -19,6 +19,7 @@ from mcpguard.credentials.oauthclient import Client
 from mcpguard.credentials.oautherror import OAuthError
 from mcpguard.credentials.oauthsettings import OAuthSettings, Remote, identity, parse_settings
 from mcpguard.credentials.oauthtokens import Held
+from mcpguard.daemon.oauthsecrets import passing
 
 
 class Store(Protocol):
@@ -81,7 +82,7 @@ class Shelf:
         data = await asyncio.to_thread(self._store.get, name)
         if not data:
             raise OAuthError(f"the store has no {name!a}")
-        redact.current().learn([data.strip()])
+        await passing([data.strip()])
         try:
             return data.decode("ascii").strip()
         except UnicodeDecodeError as error:
@@ -98,7 +99,7 @@ class Shelf:
         if data is None:
             return None
         held = oauthtokens.restore(data, remote.name, remote.url)
-        redact.current().learn(held.secrets)
+        await passing(held.secrets)
         return held
 
     async def identity(self, name: str) -> Held | None:
@@ -115,7 +116,7 @@ class Shelf:
         if identity(url).name != name:
             raise OAuthError(f"what is kept as {name!a} is damaged", hint=f"mcpguard remote logout {name}")
         held = oauthtokens.restore(data, name, url)
-        redact.current().learn(held.secrets)
+        await passing(held.secrets)
         return held
 
     async def keep(self, held: Held) -> None:
@@ -124,7 +125,7 @@ class Shelf:
         Raises:
             GuardError: It cannot be kept.
         """
-        redact.current().learn(held.secrets)
+        await passing(held.secrets)
         expires = 0.0 if held.refresh else held.expires
         await asyncio.to_thread(self._store.put, oauthtokens.place(held.server), held.encode(), expires)
         await self._list(held.server, there=True)

@@ -69,6 +69,11 @@ def test_everything_else_is_refused_with_a_sentence(url: str) -> None:
     assert caught.value.message.isprintable()
 
 
+@pytest.mark.parametrize("netloc", ["u@a.example", "u:p@a.example", "@a.example", "a%40b.example", "a%2eexample"])
+def test_who_hides_a_host_is_told_so(netloc: str) -> None:
+    assert "user information" in oauthurls.refused(f"https://{netloc}/")
+
+
 def test_length() -> None:
     base = "https://a.example/"
     assert not oauthurls.refused(base + "x" * (limits.OAUTH_URL_CHARS - len(base)))
