@@ -84,6 +84,7 @@ def started(work, *arguments):
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=work, args=(*arguments, theirs), daemon=True)
     process.start()
+    theirs.close()
     return process, ours
 
 
