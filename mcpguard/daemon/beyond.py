@@ -108,7 +108,7 @@ class Beyond:
 
     def described(self) -> JsonObject:
         """What `status` shows of it."""
-        return self._doors.described()
+        return {"listeners": self._doors.described()["listeners"]}
 
     def reading(self) -> dict[str, Verb]:
         """Verbs that change nothing."""

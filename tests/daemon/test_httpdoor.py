@@ -82,6 +82,12 @@ def test_no_two_sessions_have_the_same_name_or_server_process(place: Path) -> No
         assert one.send("DELETE").drained() == other.send("DELETE").drained() == 204
 
 
+def test_the_id_of_initialize_may_be_used_again(peer: Peer) -> None:
+    peer.greet()
+    assert peer.call(0, "now").drained() == 200
+    assert peer.call(0, "now").drained() == 200
+
+
 def test_requests_without_a_session_or_with_an_unknown_one_are_told_to_begin(peer: Peer) -> None:
     answer = peer.post(PING)
     assert answer.status == 400

@@ -172,6 +172,7 @@ class Peer:
         """A connection, TLS and all."""
         if isinstance(self.place, int):
             sock = socket.create_connection(("127.0.0.1", self.place), timeout=SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # head and body are two writes
             return self.tls.wrap_socket(sock, server_hostname="localhost") if self.tls else sock
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(SECONDS)
