@@ -95,7 +95,7 @@ class Tokens:
         """
         scheme, token = credential(presented.authorization)
         if scheme not in _SCHEMES or not token or not token.isascii():
-            raise PeerError("no token was shown", hint="Authorization: Bearer TOKEN")
+            raise PeerError("no token was shown", hint="as a Bearer or DPoP credential")
         if token.count(".") == 2 or not self._opaque:
             held = await self._signed(token)
             judged, wanted, nonce = held.judged, held.provider.rules.dpop, held.provider.settings.nonce

@@ -76,7 +76,7 @@ async def tokens(chain: Chain, issuer: Issuer) -> dict[str, float]:
 async def keys(chain: Chain) -> dict[str, float]:
     good = chain.key()
     ident = good.split("_")[1]
-    wrong, strange = (apikey.write(one, secrets.token_bytes(32)) for one in (ident, "a" * 12))
+    wrong, strange = (apikey.write(one, secrets.token_bytes(32)) for one in (ident, "a" * 10))
     return {
         "good": await cost(lambda: chain.bearer(good, "apikey")),
         "wrong secret": await cost(lambda: refused(chain, wrong)),
