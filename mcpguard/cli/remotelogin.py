@@ -8,6 +8,7 @@ Exit codes: 0 logged in; 1 it failed, or nobody said yes; 5 refused: what a host
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ from mcpguard.cli.remotewords import granted, leads_to
 from mcpguard.cli.terminal import at_terminal, confirm, errors_told, say, tell
 from mcpguard.credentials.oautherror import OAuthError
 from mcpguard.credentials.oauthsettings import FLOWS
-from mcpguard.errors import ConfigError
+from mcpguard.errors import ConfigError, GuardError
 from mcpguard.model import JsonObject
 from mcpguard.system import browser
 
@@ -64,14 +65,19 @@ def login(name: str, **options: Any) -> None:
     with errors_told():
         client.ensure()
         told = client.request({"verb": "remote-login", "name": name, "text": _wish(options)})
-        try:
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(_given_up, str(told["ident"]))
             told = _accompanied(told, paste=options["paste"], yes=options["yes"])
-        except (KeyboardInterrupt, SystemExit):
-            client.request({"verb": "remote-cancel", "ident": told["ident"]})
-            raise
+            unfinished.pop_all()
         if told["phase"] != "done":
             raise OAuthError(str(told.get("error", "the login failed")), hint=str(told.get("hint", "")))
         say(*granted(told))
+
+
+def _given_up(ident: str) -> None:
+    """Nobody waits for a login any more, for whatever reason: the daemon need not listen for its answer."""
+    with contextlib.suppress(GuardError):
+        client.request({"verb": "remote-cancel", "ident": ident})
 
 
 def _accompanied(told: JsonObject, *, paste: bool, yes: bool) -> JsonObject:

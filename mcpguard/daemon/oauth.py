@@ -90,15 +90,17 @@ class OAuth:
             raise OAuthError(f"the token of {self.remote.name!a} is not for {shown(url)}")
         now = self.kit.clock()
         if held.over(now):
-            held = await self._renewed()
+            await self._renewed()
         elif held.due(now) and now >= self._not_before:
             self._renew_ahead()
-        if not self._fields:  # somebody has logged out meanwhile
+        if self._held is None:  # somebody has logged out meanwhile
             raise self._no_token()
         if self._prover is None:
             return self._fields
         ident = text_of(self.kit.entropy(RANDOM_BYTES))
-        proof = self._prover.proof(method, url, now=now, ident=ident, nonce=self._nonce, access=held.access)
+        proof = self._prover.proof(
+            method, url, now=now, ident=ident, nonce=self._nonce, access=self._held.access
+        )
         return {**self._fields, "DPoP": proof}
 
     async def challenged(self, status: int, www_authenticate: str, dpop_nonce: str = "") -> bool:

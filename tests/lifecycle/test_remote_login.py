@@ -112,6 +112,9 @@ async def test_nothing_opens_without_a_yes(place: Stage) -> None:
     assert not place.seen.exists()
     assert place.at.provider.asked("/authorize") == []
     assert place.at.provider.tokens == []
+    port = int(done.stderr.partition("back to  http://127.0.0.1:")[2].split("/")[0])
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 async def test_a_person_is_asked_and_a_no_opens_nothing(place: Stage) -> None:
