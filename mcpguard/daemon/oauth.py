@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -320,7 +321,8 @@ class OAuth:
                 f"asks for scopes that it does not get: {write_scopes(scopes) or 'none named'}"
             )
         if held.flow == "code":
-            asked = "".join(f" --scope {scope}" for scope in sorted(scopes))
+            # the server chose them, and whoever reads this may paste it into a shell
+            asked = "".join(f" --scope {shlex.quote(scope)}" for scope in sorted(scopes))
             raise OAuthError(
                 f"{self.remote.name!a} wants more than the login gave: {shown(write_scopes(scopes))}",
                 error="insufficient_scope",

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -347,6 +349,28 @@ async def test_more_scopes_need_a_person_and_the_sentence_names_them() -> None:
         assert oauth.wanted == {"write"}
         await at.log_in(*oauth.wanted)
         assert await at.call(at.oauth()) == 200
+
+
+async def test_scopes_of_a_server_do_nothing_in_a_shell_that_the_sentence_is_pasted_into(
+    tmp_path: Path,
+) -> None:
+    async with world() as at:
+        await at.log_in()
+        at.resource._judged = lambda request: ("insufficient_scope", 403, None)
+        at.resource.scopes = {
+            f"$(touch${{IFS}}{tmp_path}/a)",
+            f"x;touch${{IFS}}{tmp_path}/b",
+            "`id`",
+            "'",
+        }
+        with pytest.raises(OAuthError, match="wants more") as caught:
+            await at.call(at.oauth())
+        words = caught.value.hint.split(" ", 1)[1]
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"printf '%s\n' {words}"], capture_output=True, text=True, check=True
+        )
+        assert set(done.stdout.split("\n")) >= at.resource.scopes
+        assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_scope_that_is_never_given_is_not_asked_for_for_ever() -> None:
