@@ -247,6 +247,7 @@ class Daemon:
             run.close()
             self._approvals.close()
             self._oauth.close()
+            await self._oauth.settled(_STOP_SECONDS)
             await self._desktop.close()
             await self._end_sessions()
             self._logins.close()

@@ -38,6 +38,7 @@ _QUIET_SECONDS: Final = 60.0
 """Refusals that are further apart have nothing to do with each other."""
 _AGAIN_SECONDS: Final = 15.0
 """After a refresh ahead of time that failed, the next comes so much later."""
+_HINT_CHARS: Final = 300
 _OVER: Final = ("invalid_grant", "invalid_client", "unauthorized_client")
 """Refusals after which a refresh token is of no use."""
 
@@ -148,6 +149,11 @@ class OAuth:
             await self.kit.shelf.keep_settings(remote.name, remote.settings)
             self.remote = remote
             self._adopt(held)
+
+    async def settled(self) -> None:
+        """Until no token is being renewed: an answer that got lost may have cost the login."""
+        if self._renewing is not None:
+            await asyncio.wait((self._renewing,))
 
     async def forget(self) -> None:
         """A person has logged out: whatever is being refreshed now is not kept.
@@ -323,6 +329,8 @@ class OAuth:
         if held.flow == "code":
             # the server chose them, and whoever reads this may paste it into a shell
             asked = "".join(f" --scope {shlex.quote(scope)}" for scope in sorted(scopes))
+            if len(asked) > _HINT_CHARS:
+                asked = ""  # they are remembered, and asked for all the same
             raise OAuthError(
                 f"{self.remote.name!a} wants more than the login gave: {shown(write_scopes(scopes))}",
                 error="insufficient_scope",

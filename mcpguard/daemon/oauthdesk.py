@@ -10,6 +10,7 @@ Not here: which remote servers there are, and how they are reached.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -153,6 +154,13 @@ class OAuthDesk:
         """Give up logins that wait."""
         for _, task in self._logins.values():
             task.cancel()
+
+    async def settled(self, seconds: float) -> None:
+        """Until no token is being renewed, at most so long: one that was replaced and not kept ends a login."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for each in list(self._authorizers.values()):
+                    await each.settled()
 
     def _new(self, remote: Remote) -> OAuth:
         return OAuth(remote, self._kit(remote), self._told)

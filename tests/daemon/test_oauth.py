@@ -303,6 +303,25 @@ async def test_who_logs_out_during_a_refresh_is_logged_out() -> None:
             await oauth.headers("POST", at.resource.url)
 
 
+async def test_a_daemon_that_ends_waits_for_a_refresh_that_is_under_way() -> None:
+    """The old refresh token does not count any more: what comes instead must not get lost."""
+    async with world() as at:
+        await at.log_in()
+        its = await slow(at)
+        oauth = at.oauth()
+        await oauth.settled()
+        at.late = 3601
+        call = spawn_task(oauth.headers("POST", at.resource.url), name="a call")
+        await asyncio.wait_for(its.asked.wait(), 20)
+        call.cancel()
+        ending = spawn_task(oauth.settled(), name="the end")
+        await asyncio.sleep(0)
+        assert not ending.done()
+        its.go.set()
+        await ending
+        assert (await at.kit().shelf.held(at.remote())).refresh == at.provider.tokens[-1].refresh
+
+
 async def test_who_logs_in_during_a_refresh_has_the_new_token() -> None:
     async with world() as at:
         login = await at.log_in()
