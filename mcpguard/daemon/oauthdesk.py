@@ -57,6 +57,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         client_id: Our name at `issuer`, which a person has registered.
         secret: The secret, or the private key in PEM, that goes with it.
         key_id: `kid` of that key.
+        secret_post: Whether the secret goes into the form.
         at_provider: Whether the client is one of `provider` instead.
     """
 
@@ -71,6 +72,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_id: str = ""
     secret: str = ""
     key_id: str = ""
+    secret_post: bool = False
     at_provider: bool = False
 
 
@@ -300,7 +302,8 @@ class OAuthDesk:
                 "a client belongs to one authorization server", hint="say which with --issuer, or --provider"
             )
         redact.current().learn([wish.secret.encode()] if wish.secret else [])
-        await self._shelf.keep_client(oauthclient.given(issuer, wish.client_id, wish.secret, wish.key_id))
+        client = oauthclient.given(issuer, wish.client_id, wish.secret, wish.key_id, post=wish.secret_post)
+        await self._shelf.keep_client(client)
 
     async def _revoked(self, remote: Remote, held: Held) -> bool:
         """Give the tokens back, as far as the authorization server takes them; whether it did."""

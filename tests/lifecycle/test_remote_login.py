@@ -228,6 +228,7 @@ async def test_a_client_of_our_own_needs_no_browser(place: Stage) -> None:
         "--client-id",
         "svc",
     ]
+    words.append("--secret-post")
     wrong = await place.verb(*words, "--secret-file", "-", input="not-that-one-0001")
     assert wrong.returncode == 1
     assert "invalid_client" in wrong.stderr
