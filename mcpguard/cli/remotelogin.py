@@ -8,6 +8,7 @@ Exit codes: 0 logged in; 1 it failed, or nobody said yes; 5 refused: what a host
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ from mcpguard.cli.remotewords import granted, leads_to
 from mcpguard.cli.terminal import at_terminal, confirm, errors_told, say, tell
 from mcpguard.credentials.oautherror import OAuthError
 from mcpguard.credentials.oauthsettings import FLOWS
-from mcpguard.errors import ConfigError
+from mcpguard.errors import ConfigError, GuardError
 from mcpguard.model import JsonObject
 from mcpguard.system import browser
 
@@ -47,6 +48,7 @@ _POLL_SECONDS: Final = 5.0
     metavar="FILE",
     help="Its secret, or private key in PEM; - reads standard input.",
 )
+@click.option("--secret-post", is_flag=True, help="Send the secret in the form: client_secret_post.")
 @click.option("--key-id", default="", metavar="KID", help="Name of that key at the authorization server.")
 @click.option("--document", default="", metavar="URL", help="Where your client-id document is.")
 @click.option("--flow", type=click.Choice(FLOWS), default=None, help="How tokens come about; first: code.")
@@ -64,14 +66,19 @@ def login(name: str, **options: Any) -> None:
     with errors_told():
         client.ensure()
         told = client.request({"verb": "remote-login", "name": name, "text": _wish(options)})
-        try:
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(_given_up, str(told["ident"]))
             told = _accompanied(told, paste=options["paste"], yes=options["yes"])
-        except (KeyboardInterrupt, SystemExit):
-            client.request({"verb": "remote-cancel", "ident": told["ident"]})
-            raise
+            unfinished.pop_all()
         if told["phase"] != "done":
             raise OAuthError(str(told.get("error", "the login failed")), hint=str(told.get("hint", "")))
         say(*granted(told))
+
+
+def _given_up(ident: str) -> None:
+    """Nobody waits for a login any more, for whatever reason: the daemon need not listen for its answer."""
+    with contextlib.suppress(GuardError):
+        client.request({"verb": "remote-cancel", "ident": ident})
 
 
 def _accompanied(told: JsonObject, *, paste: bool, yes: bool) -> JsonObject:
@@ -128,6 +135,7 @@ def _pasted(url: str) -> str:
 
 _TEXTS: Final = ("issuer", "client_id", "key_id", "document", "provider", "assertion", "flow")
 _OTHERS: Final = ("port", "dpop")
+_FLAGS: Final = ("at_provider", "secret_post")
 
 
 def _wish(options: dict[str, Any]) -> str:
@@ -136,8 +144,7 @@ def _wish(options: dict[str, Any]) -> str:
     wish |= {name: options[name] for name in _OTHERS if options[name] is not None}
     if options["scopes"]:
         wish["scopes"] = options["scopes"]
-    if options["at_provider"]:
-        wish["at_provider"] = True
+    wish |= {name: True for name in _FLAGS if options[name]}
     if options["secret_file"]:
         wish["secret"] = _secret(options["secret_file"])
     return json.dumps(wish)
