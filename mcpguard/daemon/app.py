@@ -272,11 +272,6 @@ class Daemon:
             run.close()
             self._beyond.shut()
             self._approvals.close()
-<<<<<<< HEAD
-=======
-            self._oauth.close()
-            await self._oauth.settled(_STOP_SECONDS)
->>>>>>> oauth
             await self._desktop.close()
             await self._end_sessions()
             self._logins.close()

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mcpguard.credentials.presented import Authenticated, Presented
 from mcpguard.daemon.apikeys import ApiKeys
@@ -35,6 +35,9 @@ from mcpguard.system.tlsfiles import Keeper, TlsFiles
 
 if TYPE_CHECKING:
     from mcpguard.daemon.authenticators import Authenticators
+
+_STOP_SECONDS: Final = 2.0
+"""For a token that is on its way when the daemon ends: the one before does not count any more."""
 
 
 class Beyond:
@@ -93,7 +96,8 @@ class Beyond:
         self._oauth.close()
 
     async def close(self) -> None:
-        """Write down what is not yet."""
+        """Wait for tokens that are on their way, and write down what is not yet."""
+        await self._oauth.settled(_STOP_SECONDS)
         await self._chain.close()
         self._certificates.close()
         self._apikeys.note()
