@@ -116,7 +116,9 @@ class Walk:
             self.done.append(Done(step, 0, ""))
         elif step.waits:
             self.waiting.append((step, self.shell(re.sub(r" &  #.*", "", step.text))))
-            until(lambda: self.house.ask({"verb": "pending"})["tickets"])  # if none comes, the next command fails
+            until(
+                lambda: self.house.ask({"verb": "pending"})["tickets"]
+            )  # if none comes, the next command fails
         elif step.lasts:
             self.done.append(self.interrupted(step, self.shell(f"exec {step.text}")))
         else:
@@ -142,7 +144,9 @@ class Walk:
 
     def said(self, section: int, words: str) -> str:
         """What the command of a section that begins so has said."""
-        (found,) = [one for one in self.done if one.command.section == section and one.command.text.startswith(words)]
+        (found,) = [
+            one for one in self.done if one.command.section == section and one.command.text.startswith(words)
+        ]
         return found.said
 
     def records(self, **wanted: Any) -> list[dict[str, Any]]:
@@ -162,6 +166,9 @@ def walk() -> Iterator[Walk]:
             for step in STEPS:
                 made.go(step)
             made.end()
+            assert house.daemon
+            house.daemon.wait(PATIENCE)  # the page's last word ends it
+            house.serve()
             yield made
 
 
@@ -175,5 +182,124 @@ def test_every_command_of_the_page_was_run_and_ended_as_it_says(walk: Walk) -> N
     wrong = [one for one in walk.done if not one.right()]
     assert not wrong, "\n\n".join(f"{one.command}\nended with {one.code}:\n{one.said}" for one in wrong)
     assert sorted(one.command for one in walk.done) == sorted(STEPS), "a command was left out"
-    blocks = re.findall(r"^```(.*)$", PAGE.read_text(), re.MULTILINE)[::2]
-    assert set(blocks) == {"sh"}, "what is shown in another block is not run"
+    page = PAGE.read_text()
+    assert set(re.findall(r"^```(.*)$", page, re.MULTILINE)[::2]) == {"sh"}, (
+        "what is in another block is not run"
+    )
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert "".join(f"{step.text}\n" for step in STEPS) == "".join(blocks), "a line of a block was lost"
+
+
+def test_1_a_server_that_was_changed_does_not_run(walk: Walk) -> None:
+    """And its signature is not enough: the digest is that of what lies there now."""
+    script = walk.house.root / "server.py"
+    good = script.read_bytes()
+    script.write_bytes(good + b"# more\n")
+    try:
+        host = walk.shell("python3 host.py files read_file '{}'")
+        said = host.communicate(timeout=PATIENCE)[0]
+        assert (host.returncode, "has changed" in said) == (1, True), said
+        assert walk.house.mcpguard("server", "verify", "files").returncode == 5
+    finally:
+        script.write_bytes(good)
+    assert walk.house.mcpguard("server", "verify", "files").returncode == 0
+
+
+def test_2_who_connects_is_known_to_the_kernel_and_graded(walk: Walk) -> None:
+    begun = walk.records(type="session", event="begin", server="files")
+    assert {one["host"]["uid"] for one in begun if "uid" in one["host"]} == {os.getuid()}
+    assert {one["host"]["grade"] for one in begun if one["host"].get("script")} == {"G2"}
+    assert {one["host"]["grade"] for one in begun if not one["host"].get("script")} == {"G0"}, (
+        "a pipeline is no host"
+    )
+
+
+def test_3_sockets_are_ours_alone_and_impostors_are_refused(walk: Walk) -> None:
+    assert [line.split()[0] for line in walk.said(3, "stat").splitlines()] == ["600", "600"]
+    assert len(re.findall(r" ok +impostor: .* was refused", walk.said(3, "mcpguard doctor"))) >= 2
+    assert any(
+        "greeting" in one["reason"] for one in walk.records(type="session", event="refused", server="")
+    )
+
+
+def test_5_and_30_a_client_certificate_is_the_principal_that_is_judged(walk: Walk) -> None:
+    (begun, *_) = [
+        one for one in walk.records(type="session", event="begin") if one["host"].get("listener") == "far"
+    ]
+    assert begun["host"]["principals"] == ["cert:mcpguard://mcpguard.internal/build"]
+    assert "hello" in walk.said(30, "python3 host.py far")
+
+
+def test_7_what_was_revoked_is_in_the_list_and_on_record(walk: Walk) -> None:
+    (revoked,) = walk.records(type="certificate", event="revoke")
+    assert (revoked["name"], revoked["reason"]) == ("lost", "key-compromise")
+    assert (walk.house.root / "crl.pem").read_text().startswith("-----BEGIN X509 CRL-----")
+
+
+def test_8_what_no_rule_allows_does_not_reach_the_server(walk: Walk) -> None:
+    assert "root:" not in walk.said(8, "python3 host.py files read_file")
+    assert "hello" in walk.said(0, "python3 host.py files read_file")
+    denied = [one["tool"] for one in walk.records(type="call", decision="deny", method="tools/call")]
+    assert {"read_file", "wipe"} <= set(denied)
+
+
+def test_9_an_approved_call_goes_through_once(walk: Walk) -> None:
+    assert (walk.house.root / "src" / "notes").read_text() == "meet at noon\n"
+    assert [one["event"] for one in walk.records(type="approval")] == ["asked", "granted"]
+    (call,) = [one for one in walk.records(type="call", tool="write_note") if one.get("approval")]
+    assert call["approval"] == walk.records(type="approval", event="granted")[0]["ticket"]
+
+
+def test_12_a_key_that_comes_twice_is_not_passed_on(walk: Walk) -> None:
+    assert [
+        one["server"] for one in walk.records(type="drop", reason="an object has the same key twice")
+    ] == ["files"]
+
+
+def test_16_18_20_and_28_a_listener_says_why_and_the_log_has_it(walk: Walk) -> None:
+    reasons = {
+        (one["host"]["listener"], one["reason"])
+        for one in walk.records(type="session", event="refused")
+        if "listener" in one.get("host", {})
+    }
+    for listener, words in (
+        ("keys", "no API key was shown"),
+        ("keys", "is revoked"),
+        ("tokens", "is signed with none"),
+        ("badges", "nobody is in the house"),
+    ):
+        assert any(where == listener and words in reason for where, reason in reasons), reasons
+    assert '"serverInfo"' in walk.said(16, "curl -sSf --unix-socket keys.sock http://localhost/mcp/files -K")
+
+
+def test_21_22_and_27_no_secret_is_in_a_configuration_or_in_the_log(walk: Walk) -> None:
+    assert "hello" in walk.said(21, "python3 host.py holder")
+    log = b"".join(path.read_bytes() for path in (walk.house.state / "audit").rglob("*") if path.is_file())
+    files = (walk.house.root / ".cursor" / "mcp.json").read_bytes()
+    key = (walk.house.root / "ci.key").read_bytes().strip()
+    assert key.startswith(b"mcpg_")
+    for secret in (b"a-token-of-some-length", b"another-token", b"ghp_0123456789", key, b"correct horse"):
+        assert secret not in log
+        assert secret not in files
+    events = {one["event"] for one in walk.records(type="secret")}
+    assert {"set", "rotated", "bound", "removed"} <= events
+
+
+def test_25_what_is_in_quarantine_is_refused_until_a_person_lifts_it(walk: Walk) -> None:
+    assert "it asked for ~/.ssh" in walk.said(25, "python3 host.py files")
+    assert [one["event"] for one in walk.records(type="quarantine")] == ["imposed", "lifted"]
+
+
+def test_24_and_33_failures_go_out_as_events_and_the_log_verifies(walk: Walk) -> None:
+    events = [json.loads(line) for line in (walk.house.root / "week.jsonl").read_text().splitlines()]
+    failed = [one for one in events if one["class_uid"] == 3002 and one.get("status_id") == 2]
+    assert len(failed) >= 4
+    walk.syslog.settimeout(PATIENCE)
+    assert b"CEF:" in walk.syslog.recv(65536)
+    assert walk.said(33, "mcpguard audit verify").startswith("ok")
+    assert "mcpguard-audit/" in (walk.house.root / "anchor").read_text()
+
+
+def test_34_nothing_listens_in_plain_text(walk: Walk) -> None:
+    said = walk.said(34, "mcpguard serve --listen tcp:")
+    assert "tcp:, which shows credentials and calls to everybody on the way" in said
