@@ -40,7 +40,7 @@ VERBS: Final = {
     "key": "signing keys of yours",
     "trust": "whose signatures count",
     "ca": "a small certificate authority of your own",
-    "cert": "which certificates are authorised, until when, where they are pinned",
+    "cert": "certificates that count, until when, pinned where",
     "sign": "sign a manifest",
     "verify": "check a signed manifest",
     "proxy": "listen on a Unix socket, one guarded server for each connection",
