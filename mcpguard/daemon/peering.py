@@ -126,8 +126,8 @@ class Peering:
     def handshake_failed(self, error: BaseException, presented: Presented) -> None:
         """A TLS handshake failed.
 
-        What was shown, or how it was spoken, counts against the network; hanging up does not, since that is what checks
-        of availability do.
+        What was shown, or how it was spoken, counts against the network; hanging up does not, since that is what
+        checks of availability do.
         """
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         words = error.sentence() if isinstance(error, GuardError) else str(reason).replace("_", " ").lower()
