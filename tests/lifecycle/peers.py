@@ -217,7 +217,9 @@ class Peer:
             self.connection.putheader(name, value)
         if data is not None and "Content-Length" not in merged and "Transfer-Encoding" not in merged:
             self.connection.putheader("Content-Length", str(len(data)))
-        with contextlib.suppress(BrokenPipeError):  # it was refused by its head, and the answer is there already
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it was refused by its head, and the answer is there already
             self.connection.endheaders(data)
         return Answer(self.connection.getresponse())
 
