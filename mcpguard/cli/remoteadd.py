@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,8 +12,6 @@ from typing import Any, Final, TypeVar
 import click
 
 from mcpguard.cli import drafting
-from mcpguard.cli.terminal import tell
-from mcpguard.daemon.probe import probe_remote_now
 from mcpguard.daemon.probed import Probed
 from mcpguard.errors import TrustError
 from mcpguard.identity.egress import parse_network
@@ -56,7 +55,7 @@ def described(options: Mapping[str, Any]) -> Remote | None:
         if given := [name for name in _NAMES if options[name]]:
             raise click.UsageError(f"--{given[0].replace('_', '-')} belongs to --url URL")
         return None
-    if wrong := [name for name in ("passed", "fixed", "cwd", "host_argv") if options[name]]:
+    if wrong := [name for name in ("passed", "fixed", "cwd", "host_argv") if options.get(name)]:
         raise click.UsageError(f"nothing is started for a URL: leave out {', '.join(wrong)}")
     remote = Remote(
         url=url,
@@ -71,14 +70,14 @@ def described(options: Mapping[str, Any]) -> Remote | None:
     return remote
 
 
-def probed(remote: Remote) -> Probed:
-    """What the server says of itself.
-
-    Raises:
-        GuardError: It is not the one that is meant, cannot be reached, or answers in no era.
-    """
-    tell(f"connecting to {remote.url}")
-    return probe_remote_now(remote, tell=tell)
+def as_options(options: Mapping[str, Any]) -> str:
+    """How the place of a server was said, for a command that is to be pasted into a shell."""
+    words: list[str] = []
+    for name in ("url", *_NAMES):
+        given = options[name]
+        for value in given if isinstance(given, tuple) else (given,) if given else ():
+            words += [f"--{name.replace('_', '-')}", shlex.quote(value)]
+    return " ".join(words)
 
 
 def draft(

@@ -16,9 +16,10 @@ from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.certdesk import CertDesk
 from mcpguard.daemon.control import Held, Personal, Verb
 from mcpguard.daemon.doors import Doors
-from mcpguard.daemon.oauthdesk import OAuthDesk, Remotes
+from mcpguard.daemon.oauthdesk import OAuthDesk
 from mcpguard.daemon.outgoing import Authorizer
 from mcpguard.daemon.peering import Rooms
+from mcpguard.daemon.probedesk import ProbeDesk, login_at
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registry
 from mcpguard.daemon.registrykeeper import RegistryKeeper
@@ -26,6 +27,7 @@ from mcpguard.daemon.remotes import IfWanted, Registrations, VaultStore, logged_
 from mcpguard.daemon.secrets import Secrets
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.identity.manifest import Manifest
+from mcpguard.identity.remote import Remote
 from mcpguard.model import JsonObject
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
@@ -45,7 +47,6 @@ class Beyond:
         registry: The registered servers.
         rooms: What listeners ask of the daemon.
         vault: Where tokens are kept.
-        remotes: The servers that people log in at; None for those that are registered.
     """
 
     def __init__(
@@ -54,13 +55,15 @@ class Beyond:
         registry: Registry,
         rooms: Rooms,
         vault: Secrets,
-        remotes: Remotes | None = None,
     ) -> None:
         self._certificates = CertDesk(recorder)
         self._apikeys = ApiKeys(ApiKeyStore(paths.auth_dir()), recorder, time.time)
         self._chain = Chain(self._apikeys)
         self._doors = Doors(ServeFile(paths.serve_dir()), rooms, self._keeper, self._chain)
-        self._oauth = OAuthDesk(remotes or Registrations(registry, VaultStore(vault)), recorder.later)
+        store = VaultStore(vault)
+        self._places = Registrations(registry, store, store.open)
+        self._oauth = OAuthDesk(self._places, recorder.later)
+        self._probes = ProbeDesk(self._authorizer_at)
 
     @property
     def listens(self) -> bool:
@@ -75,6 +78,13 @@ class Beyond:
         """
         remote = logged_in_at(name, manifest)
         return IfWanted(await self._oauth.authorizer(remote)) if remote is not None else None
+
+    async def _authorizer_at(self, name: str, place: Remote) -> Authorizer | None:
+        """The same for one that may not be registered yet; None if nobody has logged in just there."""
+        remote = login_at(name, place)
+        if remote is None or await self._places.place(name) != place:
+            return None
+        return IfWanted(await self._oauth.authorizer(remote))
 
     def load(self) -> None:
         """Open the listeners of `serve.toml`."""
@@ -91,6 +101,7 @@ class Beyond:
         """Let nobody in any more, and give up logins that wait."""
         self._doors.close()
         self._oauth.close()
+        self._probes.close()
 
     async def close(self) -> None:
         """Write down what is not yet."""
@@ -125,7 +136,12 @@ class Beyond:
 
     def approving(self) -> dict[str, Personal]:
         """Verbs that no connected host, nor what it has started, may use."""
-        return {**self._certificates.approving(), **self._apikeys.approving(), **self._oauth.approving()}
+        return {
+            **self._certificates.approving(),
+            **self._apikeys.approving(),
+            **self._oauth.approving(),
+            **self._probes.approving(),
+        }
 
     def holding(self) -> dict[str, Callable[[Request], Awaitable[Held]]]:
         """Verbs whose connection is held."""

@@ -28,7 +28,7 @@ class Ours(NoRemotes):
     def __init__(self, at: World) -> None:
         self.at, self.store = at, at.store
 
-    def lookup(self, name: str) -> Remote:
+    async def lookup(self, name: str) -> Remote:
         if name.startswith("no"):
             raise TrustError("there is none")
         return Remote(name, self.at.resource.url)
