@@ -185,11 +185,9 @@ def _forms_of(value: bytes, made: dict[bytes, bool]) -> None:
 
 
 def _ascii(text: str) -> bytes:
-    r"""JSON text in which everything beyond ASCII is `\uXXXX`."""
+    r"""JSON text in which everything beyond visible ASCII is `\uXXXX`, DEL included, as Python writes it."""
     encoded = msgspec.json.encode(text)[1:-1].decode()
-    units = (
-        char if char.isascii() else "".join(f"\\u{unit:04x}" for unit in _units(char)) for char in encoded
-    )
+    units = (char if char <= "~" else "".join(f"\\u{unit:04x}" for unit in _units(char)) for char in encoded)
     return "".join(units).encode()
 
 

@@ -6,6 +6,7 @@ yes. Where the token will be kept is open before anybody is sent anywhere.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from mcpguard.cli import client, secret
 from mcpguard.cli.remotewords import granted, leads_to
 from mcpguard.cli.terminal import at_terminal, confirm, say, tell
 from mcpguard.credentials.oautherror import OAuthError
+from mcpguard.errors import GuardError
 from mcpguard.identity.remote import Remote
 from mcpguard.model import JsonObject
 from mcpguard.system import browser
@@ -49,14 +51,19 @@ def log_in(
     said = dict(wish or {}) | ({"place": msgspec.to_builtins(place)} if place is not None else {})
     secret.ready(passphrase_file)
     told = client.request({"verb": "remote-login", "name": name, "text": json.dumps(said)})
-    try:
+    with contextlib.ExitStack() as unfinished:
+        unfinished.callback(_given_up, str(told["ident"]))
         told = _accompanied(told, paste=paste, yes=yes)
-    except (KeyboardInterrupt, SystemExit):
-        client.request({"verb": "remote-cancel", "ident": told["ident"]})
-        raise
+        unfinished.pop_all()
     if told["phase"] != "done":
         raise OAuthError(str(told.get("error", "the login failed")), hint=str(told.get("hint", "")))
     say(*granted(told))
+
+
+def _given_up(ident: str) -> None:
+    """Nobody waits for a login any more, for whatever reason: the daemon need not listen for its answer."""
+    with contextlib.suppress(GuardError):
+        client.request({"verb": "remote-cancel", "ident": ident})
 
 
 def _accompanied(told: JsonObject, *, paste: bool, yes: bool) -> JsonObject:

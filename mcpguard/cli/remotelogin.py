@@ -19,7 +19,7 @@ from mcpguard.cli.loggingin import log_in
 from mcpguard.cli.remoteadd import described, remote_options
 from mcpguard.cli.terminal import errors_told
 from mcpguard.credentials.oauthsettings import FLOWS
-from mcpguard.errors import ConfigError
+from mcpguard.errors import ConfigError, GuardError
 from mcpguard.model import JsonObject
 
 
@@ -38,6 +38,7 @@ from mcpguard.model import JsonObject
     metavar="FILE",
     help="Its secret, or private key in PEM; - reads standard input.",
 )
+@click.option("--secret-post", is_flag=True, help="Send the secret in the form: client_secret_post.")
 @click.option("--key-id", default="", metavar="KID", help="Name of that key at the authorization server.")
 @click.option("--document", default="", metavar="URL", help="Where your client-id document is.")
 @click.option("--flow", type=click.Choice(FLOWS), default=None, help="How tokens come about; first: code.")
@@ -70,6 +71,7 @@ def login(name: str, **options: Any) -> None:
 
 _TEXTS: Final = ("issuer", "client_id", "key_id", "document", "provider", "assertion", "flow")
 _OTHERS: Final = ("port", "dpop")
+_FLAGS: Final = ("at_provider", "secret_post")
 
 
 def _wish(options: dict[str, Any]) -> JsonObject:
@@ -78,8 +80,7 @@ def _wish(options: dict[str, Any]) -> JsonObject:
     wish |= {name: options[name] for name in _OTHERS if options[name] is not None}
     if options["scopes"]:
         wish["scopes"] = options["scopes"]
-    if options["at_provider"]:
-        wish["at_provider"] = True
+    wish |= {name: True for name in _FLAGS if options[name]}
     if options["secret_file"]:
         wish["secret"] = _secret(options["secret_file"])
     return wish

@@ -79,8 +79,10 @@ def place(issuer: str) -> str:
     return f"oauth/client/{hashlib.sha256(issuer.encode()).hexdigest()[:32]}"
 
 
-def given(issuer: str, client_id: str, secret: str = "", key_id: str = "") -> Client:
+def given(issuer: str, client_id: str, secret: str = "", key_id: str = "", *, post: bool = False) -> Client:
     """A client that a person has registered; a PEM key as the secret means `private_key_jwt`.
+
+    `post`: it is registered to send the secret in the form, and not as HTTP Basic.
 
     Raises:
         OAuthError: It cannot be one.
@@ -90,7 +92,8 @@ def given(issuer: str, client_id: str, secret: str = "", key_id: str = "") -> Cl
         return Client(issuer, client_id, method=JWT, secret=secret, key_id=key_id)
     if secret:
         _require_text(secret, "the client secret")
-    return Client(issuer, client_id, method=BASIC if secret else NONE, secret=secret)
+    method = POST if post else BASIC
+    return Client(issuer, client_id, method=method if secret else NONE, secret=secret)
 
 
 def document(issuer: str, url: str) -> Client:

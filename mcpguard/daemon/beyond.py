@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mcpguard.credentials.presented import Authenticated, Presented
 from mcpguard.daemon.apikeys import ApiKeys
@@ -37,6 +37,9 @@ from mcpguard.system.tlsfiles import Keeper, TlsFiles
 
 if TYPE_CHECKING:
     from mcpguard.daemon.authenticators import Authenticators
+
+_SETTLE_SECONDS: Final = 3.0
+"""So long a daemon that ends waits for a token that is being renewed."""
 
 
 class Beyond:
@@ -105,6 +108,7 @@ class Beyond:
 
     async def close(self) -> None:
         """Write down what is not yet."""
+        await self._oauth.settled(_SETTLE_SECONDS)
         await self._chain.close()
         self._certificates.close()
         self._apikeys.note()

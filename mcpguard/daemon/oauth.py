@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -37,6 +38,7 @@ _QUIET_SECONDS: Final = 60.0
 """Refusals that are further apart have nothing to do with each other."""
 _AGAIN_SECONDS: Final = 15.0
 """After a refresh ahead of time that failed, the next comes so much later."""
+_HINT_CHARS: Final = 300
 _OVER: Final = ("invalid_grant", "invalid_client", "unauthorized_client")
 """Refusals after which a refresh token is of no use."""
 
@@ -90,15 +92,17 @@ class OAuth:
             raise OAuthError(f"the token of {self.remote.name!a} is not for {shown(url)}")
         now = self.kit.clock()
         if held.over(now):
-            held = await self._renewed()
+            await self._renewed()
         elif held.due(now) and now >= self._not_before:
             self._renew_ahead()
-        if not self._fields:  # somebody has logged out meanwhile
+        if self._held is None:  # somebody has logged out meanwhile
             raise self._no_token()
         if self._prover is None:
             return self._fields
         ident = text_of(self.kit.entropy(RANDOM_BYTES))
-        proof = self._prover.proof(method, url, now=now, ident=ident, nonce=self._nonce, access=held.access)
+        proof = self._prover.proof(
+            method, url, now=now, ident=ident, nonce=self._nonce, access=self._held.access
+        )
         return {**self._fields, "DPoP": proof}
 
     async def challenged(self, status: int, www_authenticate: str, dpop_nonce: str = "") -> bool:
@@ -145,6 +149,11 @@ class OAuth:
             await self.kit.shelf.keep_settings(remote.name, remote.settings)
             self.remote = remote
             self._adopt(held)
+
+    async def settled(self) -> None:
+        """Until no token is being renewed: an answer that got lost may have cost the login."""
+        if self._renewing is not None:
+            await asyncio.wait((self._renewing,))
 
     async def forget(self) -> None:
         """A person has logged out: whatever is being refreshed now is not kept.
@@ -318,7 +327,10 @@ class OAuth:
                 f"asks for scopes that it does not get: {write_scopes(scopes) or 'none named'}"
             )
         if held.flow == "code":
-            asked = "".join(f" --scope {scope}" for scope in sorted(scopes))
+            # the server chose them, and whoever reads this may paste it into a shell
+            asked = "".join(f" --scope {shlex.quote(scope)}" for scope in sorted(scopes))
+            if len(asked) > _HINT_CHARS:
+                asked = ""  # they are remembered, and asked for all the same
             raise OAuthError(
                 f"{self.remote.name!a} wants more than the login gave: {shown(write_scopes(scopes))}",
                 error="insufficient_scope",

@@ -10,6 +10,7 @@ Not here: which remote servers there are, and how they are reached.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         client_id: Our name at `issuer`, which a person has registered.
         secret: The secret, or the private key in PEM, that goes with it.
         key_id: `kid` of that key.
+        secret_post: Whether the secret goes into the form.
         at_provider: Whether the client is one of `provider` instead.
         place: Where the server is and how it is known, if it is not registered yet.
     """
@@ -72,6 +74,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_id: str = ""
     secret: str = ""
     key_id: str = ""
+    secret_post: bool = False
     at_provider: bool = False
     place: Place | None = None
 
@@ -182,6 +185,13 @@ class OAuthDesk:
         """Give up logins that wait."""
         for _, task in self._logins.values():
             task.cancel()
+
+    async def settled(self, seconds: float) -> None:
+        """Until no token is being renewed, at most so long: one that was replaced and not kept ends a login."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for each in list(self._authorizers.values()):
+                    await each.settled()
 
     def _new(self, remote: Remote) -> OAuth:
         return OAuth(remote, self._kit(remote), self._told)
@@ -327,7 +337,8 @@ class OAuthDesk:
                 "a client belongs to one authorization server", hint="say which with --issuer, or --provider"
             )
         redact.current().learn([wish.secret.encode()] if wish.secret else [])
-        await self._shelf.keep_client(oauthclient.given(issuer, wish.client_id, wish.secret, wish.key_id))
+        client = oauthclient.given(issuer, wish.client_id, wish.secret, wish.key_id, post=wish.secret_post)
+        await self._shelf.keep_client(client)
 
     async def _revoked(self, remote: Remote, held: Held) -> bool:
         """Give the tokens back, as far as the authorization server takes them; whether it did."""

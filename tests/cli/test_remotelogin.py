@@ -10,7 +10,7 @@ from mcpguard.errors import ConfigError
 
 PLAIN = dict.fromkeys(
     ("issuer", "client_id", "key_id", "document", "provider", "assertion", "secret_file"), ""
-) | {"scopes": (), "at_provider": False, "port": None, "dpop": None, "flow": None}
+) | {"scopes": (), "at_provider": False, "secret_post": False, "port": None, "dpop": None, "flow": None}
 
 
 def wish(**said: object) -> dict[str, object]:

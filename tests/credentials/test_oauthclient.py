@@ -60,6 +60,8 @@ def test_a_representation_has_no_secret() -> None:
 def test_what_a_person_registered() -> None:
     assert oauthclient.given(ISSUER, "a").method == "none"
     assert oauthclient.given(ISSUER, "a", "b").method == "client_secret_basic"
+    assert oauthclient.given(ISSUER, "a", "b", post=True).method == "client_secret_post"
+    assert oauthclient.given(ISSUER, "a", post=True).method == "none"
     assert oauthclient.given(ISSUER, "a", "-----BEGIN PRIVATE KEY-----\n", "k").method == "private_key_jwt"
 
 

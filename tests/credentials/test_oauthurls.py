@@ -69,7 +69,9 @@ def test_everything_else_is_refused_with_a_sentence(url: str) -> None:
     assert caught.value.message.isprintable()
 
 
-@pytest.mark.parametrize("netloc", ["u@a.example", "u:p@a.example", "@a.example", "a%40b.example", "a%2eexample"])
+@pytest.mark.parametrize(
+    "netloc", ["u@a.example", "u:p@a.example", "@a.example", "a%40b.example", "a%2eexample"]
+)
 def test_who_hides_a_host_is_told_so(netloc: str) -> None:
     assert "user information" in oauthurls.refused(f"https://{netloc}/")
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -301,6 +303,25 @@ async def test_who_logs_out_during_a_refresh_is_logged_out() -> None:
             await oauth.headers("POST", at.resource.url)
 
 
+async def test_a_daemon_that_ends_waits_for_a_refresh_that_is_under_way() -> None:
+    """The old refresh token does not count any more: what comes instead must not get lost."""
+    async with world() as at:
+        await at.log_in()
+        its = await slow(at)
+        oauth = at.oauth()
+        await oauth.settled()
+        at.late = 3601
+        call = spawn_task(oauth.headers("POST", at.resource.url), name="a call")
+        await asyncio.wait_for(its.asked.wait(), 20)
+        call.cancel()
+        ending = spawn_task(oauth.settled(), name="the end")
+        await asyncio.sleep(0)
+        assert not ending.done()
+        its.go.set()
+        await ending
+        assert (await at.kit().shelf.held(at.remote())).refresh == at.provider.tokens[-1].refresh
+
+
 async def test_who_logs_in_during_a_refresh_has_the_new_token() -> None:
     async with world() as at:
         login = await at.log_in()
@@ -347,6 +368,28 @@ async def test_more_scopes_need_a_person_and_the_sentence_names_them() -> None:
         assert oauth.wanted == {"write"}
         await at.log_in(*oauth.wanted)
         assert await at.call(at.oauth()) == 200
+
+
+async def test_scopes_of_a_server_do_nothing_in_a_shell_that_the_sentence_is_pasted_into(
+    tmp_path: Path,
+) -> None:
+    async with world() as at:
+        await at.log_in()
+        at.resource._judged = lambda request: ("insufficient_scope", 403, None)
+        at.resource.scopes = {
+            f"$(touch${{IFS}}{tmp_path}/a)",
+            f"x;touch${{IFS}}{tmp_path}/b",
+            "`id`",
+            "'",
+        }
+        with pytest.raises(OAuthError, match="wants more") as caught:
+            await at.call(at.oauth())
+        words = caught.value.hint.split(" ", 1)[1]
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"printf '%s\n' {words}"], capture_output=True, text=True, check=True
+        )
+        assert set(done.stdout.split("\n")) >= at.resource.scopes
+        assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_scope_that_is_never_given_is_not_asked_for_for_ever() -> None:

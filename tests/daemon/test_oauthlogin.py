@@ -86,6 +86,19 @@ async def test_revision_2025_03_26_with_metadata() -> None:
         assert login.held.issuer == at.resource.base
 
 
+async def test_revision_2025_03_26_whose_issuer_ends_with_a_slash() -> None:
+    """Both forms of an origin lead to the same place, and the servers that there are have either."""
+    async with world(names_itself=False) as at:
+        at.resource.places = set()
+        at.resource.inner, at.provider.issuer = at.provider, at.resource.base
+        at.provider.traits.metadata["issuer"] = f"{at.resource.base}/"
+        login = await at.log_in()
+        assert login.phase == DONE, login.failure
+        assert login.held.issuer == f"{at.resource.base}/"
+        at.late = 3601
+        assert await at.call(at.oauth()) == 200
+
+
 async def test_revision_2025_03_26_without_metadata_has_fixed_endpoints_and_pkce() -> None:
     async with world(place=3) as at:
         at.resource.places = set()

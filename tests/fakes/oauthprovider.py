@@ -10,7 +10,6 @@ import secrets
 import ssl
 import time
 import warnings
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -22,11 +21,8 @@ from authlib.oauth2.rfc6749 import (
     InvalidClientError,
     InvalidGrantError,
     InvalidRequestError,
-    JsonPayload,
     JsonRequest,
     OAuth2Error,
-    OAuth2Payload,
-    OAuth2Request,
     TokenEndpointMixin,
     grants,
 )
@@ -43,7 +39,8 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, import_key
 
-USER = "ada"
+from tests.fakes.oauthmodels import USER, Answer, Body, Client, Code, Request, Token
+
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_JAG = "urn:ietf:params:oauth:token-type:id-jag"
 
@@ -80,147 +77,6 @@ class Traits:
     nonce: bool = False
     denies: bool = False
     scopes: tuple[str, ...] = ("read", "write", "openid", "offline_access")
-
-
-@dataclass
-class Client:
-    client_id: str
-    secret: str = ""
-    method: str = "none"
-    redirects: tuple[str, ...] = ("http://127.0.0.1/callback",)
-    grants: tuple[str, ...] = ("authorization_code", "refresh_token")
-    scopes: tuple[str, ...] = ("read", "write", "openid", "offline_access")
-    public: str = ""
-    exact: bool = False
-    id_token_signed_response_alg = "ES256"
-
-    def get_client_id(self):
-        return self.client_id
-
-    def get_default_redirect_uri(self):
-        return self.redirects[0]
-
-    def get_allowed_scope(self, scope):
-        return " ".join(word for word in (scope or "").split() if word in self.scopes)
-
-    def check_redirect_uri(self, uri):
-        """RFC 8252 7.3: any port of 127.0.0.1 will do."""
-        if self.exact:
-            return uri in self.redirects
-        return any(_portless(uri) == _portless(known) for known in self.redirects)
-
-    def check_client_secret(self, secret):
-        return bool(self.secret) and secrets.compare_digest(secret, self.secret)
-
-    def check_endpoint_auth_method(self, method, endpoint):
-        return method == self.method
-
-    def check_response_type(self, kind):
-        return kind == "code"
-
-    def check_grant_type(self, kind):
-        return kind in self.grants
-
-
-def _portless(uri):
-    head, _, rest = uri.partition("://127.0.0.1")
-    return head, rest[rest.find("/") :] if rest.startswith(":") else rest
-
-
-@dataclass
-class Code:
-    code: str
-    client_id: str
-    redirect: str
-    scope: str
-    resource: str
-    code_challenge: str
-    code_challenge_method: str
-
-    def get_redirect_uri(self):
-        return self.redirect
-
-    def get_scope(self):
-        return self.scope
-
-    def get_nonce(self):
-        return ""
-
-    get_auth_time = get_acr = get_amr = get_nonce
-
-
-@dataclass
-class Token:
-    access: str
-    refresh: str
-    client_id: str
-    scope: str
-    resource: str
-    expires: float
-    user: str = USER
-    thumbprint: str = ""
-    revoked: bool = False
-    refresh_revoked: bool = False
-
-    def check_client(self, client):
-        return client.client_id == self.client_id
-
-    def get_scope(self):
-        return self.scope
-
-
-class _Payload(OAuth2Payload):
-    def __init__(self, pairs):
-        self._datalist = defaultdict(list)
-        for name, value in pairs:
-            self._datalist[name].append(value)
-
-    @property
-    def data(self):
-        return {name: values[0] for name, values in self._datalist.items()}
-
-    @property
-    def datalist(self):
-        return self._datalist
-
-
-class _Request(OAuth2Request):
-    def __init__(self, request, form):
-        super().__init__(request.method, str(request.url), headers=request.headers)
-        self._form = dict(form)
-        self.payload = _Payload([*request.query.items(), *form])
-        self._args = dict(request.query)
-        self.http = request
-        self.thumbprint = ""
-
-    @property
-    def args(self):
-        return self._args
-
-    @property
-    def form(self):
-        return self._form
-
-
-class _JsonPayload(JsonPayload):
-    def __init__(self, data):
-        self._data = data
-
-    @property
-    def data(self):
-        return self._data
-
-
-class _Answer(web.Response):
-    """What authlib's extensions know a response by."""
-
-    @property
-    def location(self):
-        return self.headers.get("Location")
-
-    @location.setter
-    def location(self, value):
-        self.headers["Location"] = value
 
 
 class Provider(AuthorizationServer):
@@ -313,14 +169,14 @@ class Provider(AuthorizationServer):
             return web.json_response(self.metadata())
         match path.removeprefix(own):
             case "/authorize":
-                return self._authorize(_Request(request, form))
+                return self._authorize(Request(request, form))
             case "/token":
-                return self._token(_Request(request, form))
+                return self._token(Request(request, form))
             case "/revoke":
-                return self.create_endpoint_response("revocation", _Request(request, form))
+                return self.create_endpoint_response("revocation", Request(request, form))
             case "/register" if self.traits.registers:
                 made = JsonRequest(request.method, str(request.url), request.headers)
-                made.payload = _JsonPayload(await request.json())
+                made.payload = Body(await request.json())
                 return self.create_endpoint_response("client_registration", made)
             case "/jwks":
                 jwk = jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
@@ -384,7 +240,7 @@ class Provider(AuthorizationServer):
 
     def handle_response(self, status, body, headers):
         text = json.dumps(body) if isinstance(body, dict) else body
-        return _Answer(status=status, text=text or "", headers=dict(headers))
+        return Answer(status=status, text=text or "", headers=dict(headers))
 
     def send_signal(self, name, *args, **kwargs):
         pass

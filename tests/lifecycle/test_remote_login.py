@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.daemon.oauthworld import AUTHORITY, World, world
+from tests.fakes.oauthmodels import Client
 from tests.lifecycle.forms import FORMS, arrive, inside
 from tests.lifecycle.stage import MCPGUARD, House, until
 
@@ -112,6 +113,9 @@ async def test_nothing_opens_without_a_yes(place: Stage) -> None:
     assert not place.seen.exists()
     assert place.at.provider.asked("/authorize") == []
     assert place.at.provider.tokens == []
+    port = int(done.stderr.partition("back to  http://127.0.0.1:")[2].split("/")[0])
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 async def test_a_person_is_asked_and_a_no_opens_nothing(place: Stage) -> None:
@@ -194,8 +198,6 @@ async def test_what_a_host_has_started_may_not_log_in_or_out(place: Stage) -> No
 
 
 async def test_a_registered_client_and_its_secret(place: Stage) -> None:
-    from tests.fakes.oauthprovider import Client  # noqa: PLC0415
-
     place.at.provider.clients["corp"] = Client("corp", "s3cret-of-corp-0001", "client_secret_basic")
     secret = place.root / "secret"
     secret.write_text("s3cret-of-corp-0001\n")
@@ -208,6 +210,36 @@ async def test_a_registered_client_and_its_secret(place: Stage) -> None:
     assert "corp, as you registered it" in done.stderr
     assert place.at.provider.asked("/register") == []
     assert "s3cret" not in done.stdout + done.stderr
+
+
+async def test_a_client_of_our_own_needs_no_browser(place: Stage) -> None:
+    provider = place.at.provider
+    provider.clients["svc"] = Client(
+        "svc", "s3cret-of-svc-0001", "client_secret_post", grants=("client_credentials",)
+    )
+    words = [
+        "remote",
+        "login",
+        "files",
+        "--flow",
+        "client",
+        "--issuer",
+        provider.issuer,
+        "--client-id",
+        "svc",
+    ]
+    words.append("--secret-post")
+    wrong = await place.verb(*words, "--secret-file", "-", input="not-that-one-0001")
+    assert wrong.returncode == 1
+    assert "invalid_client" in wrong.stderr
+    done = await place.verb(*words, "--secret-file", "-", input="s3cret-of-svc-0001\n")
+    assert done.returncode == 0, done
+    assert not place.seen.exists()
+    (one,) = json.loads((await place.verb("remote", "status", "--json")).stdout)["servers"]
+    assert (one["flow"], one["client_id"], one["refreshes"]) == ("client", "svc", True)
+    log = "".join(path.read_text() for path in (place.state / "audit").rglob("*.jsonl"))
+    for value in (*place.values(), "not-that-one-0001"):
+        assert value not in log + done.stdout + done.stderr + wrong.stderr
 
 
 async def test_a_browser_that_is_no_program(place: Stage) -> None:
