@@ -19,7 +19,7 @@ from mcpguard.cli.loggingin import log_in
 from mcpguard.cli.remoteadd import described, remote_options
 from mcpguard.cli.terminal import errors_told
 from mcpguard.credentials.oauthsettings import FLOWS
-from mcpguard.errors import ConfigError, GuardError
+from mcpguard.errors import ConfigError
 from mcpguard.model import JsonObject
 
 
