@@ -16,7 +16,7 @@ from mcpguard.daemon.probed import Probed
 from mcpguard.errors import TrustError
 from mcpguard.identity.egress import parse_network
 from mcpguard.identity.manifest import SESSION_TMP, Launch, Manifest
-from mcpguard.identity.remote import SYSTEM, Remote, check_remote, parse_pin
+from mcpguard.identity.remote import REGISTRY, SYSTEM, Remote, check_remote, parse_pin
 from mcpguard.identity.statement import format_time
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -29,9 +29,9 @@ def remote_options(command: _F) -> _F:
     """Add the options that describe a remote server."""
     for option in reversed((
         click.option("--url", metavar="URL", help="Connect to https://..., http+unix:PATH or unix:PATH instead."),
-        click.option("--ca", metavar="FILE", help="Certificates of its CA, PEM; `system` for those of the system."),
+        click.option("--ca", metavar="FILE", help="Certificates of its CA, PEM; `system`; `registry`: mcpguard ca."),
         click.option("--pin", metavar="PIN", multiple=True, help="Its public key, sha256:HEX or sha256/BASE64."),
-        click.option("--client-cert", metavar="FILE", help="Show this certificate, PEM."),
+        click.option("--client-cert", metavar="FILE", help="Show this certificate, PEM; or registry:NAME."),
         click.option("--client-key", metavar="FILE", help="The key of that certificate, PEM."),
         click.option(
             "--allow-network", metavar="CIDR", multiple=True,
@@ -61,7 +61,7 @@ def described(options: Mapping[str, Any]) -> Remote | None:
         url=url,
         ca=_certificates(options["ca"]) if options["ca"] else "",
         pins=tuple(dict.fromkeys(parse_pin(pin) for pin in options["pin"])),
-        client_cert=_absolute(options["client_cert"]),
+        client_cert=_own(options["client_cert"]) or _absolute(options["client_cert"]),
         client_key=_absolute(options["client_key"]),
         networks=tuple(dict.fromkeys(parse_network(each) for each in options["allow_network"])),
         proxy=(options["proxy"] or "").removesuffix("/"),
@@ -105,13 +105,17 @@ def in_words(remote: Remote) -> list[tuple[str, str]]:
     lines = [("connects to", remote.url)]
     if remote.ca == SYSTEM:
         lines.append(("vouched for by", "any certificate authority of the operating system"))
+    elif remote.ca == REGISTRY:
+        lines.append(("vouched for by", "the authorities and pins of the certificate registry"))
     elif remote.ca:
         count = remote.ca.count(_BEGIN)
         lines.append(("vouched for by", f"{count} CA certificate{'' if count == 1 else 's'} in the manifest"))
     elif remote.target.socket:
         lines.append(("vouched for by", "the owner of the socket: you or root"))
     lines += [("has the key", pin) for pin in remote.pins]
-    if remote.client_cert:
+    if remote.own:
+        lines.append(("is shown", f"our certificate {remote.own} of the certificate registry"))
+    elif remote.client_cert:
         lines.append(("is shown", f"{remote.client_cert} with the key {remote.client_key}"))
     if remote.networks:
         lines.append(("may be in", ", ".join(remote.networks)))
@@ -122,8 +126,8 @@ def in_words(remote: Remote) -> list[tuple[str, str]]:
 
 def _certificates(file: str) -> str:
     """The certificates of a file, without the text around them that some tools write."""
-    if file == SYSTEM:
-        return SYSTEM
+    if file in (SYSTEM, REGISTRY):
+        return file
     try:
         text = Path(file).read_text(encoding="ascii")
     except (OSError, ValueError) as error:
@@ -136,6 +140,12 @@ def _certificates(file: str) -> str:
     if not found:
         raise TrustError(f"{file!a} holds no certificate", hint="give a file in PEM")
     return "".join(found)
+
+
+def _own(word: str | None) -> str:
+    """A certificate of the registry as it was said; empty for a file."""
+    kind, colon, _ = (word or "").partition(":")
+    return word or "" if colon and kind == REGISTRY else ""
 
 
 def _absolute(file: str | None) -> str:

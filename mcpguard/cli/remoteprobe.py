@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from mcpguard.cli import client
+from mcpguard.cli import client, secret
 from mcpguard.cli.terminal import at_terminal, confirm, tell
 from mcpguard.credentials.oautherror import OAuthError
 from mcpguard.daemon.probed import Probed
-from mcpguard.errors import TrustError, UpstreamError
+from mcpguard.errors import GuardError, SecretError, TrustError, UpstreamError
 from mcpguard.identity.remote import Remote
 from mcpguard.model import JsonObject
 
@@ -40,7 +40,7 @@ def probed(name: str, remote: Remote, log_in: Callable[[], None], said: str, *, 
     """
     tell(f"connecting to {remote.url}")
     try:
-        return _asked(name, remote)
+        return _opened(name, remote)
     except LoginWanted as error:
         step = f"mcpguard remote login {name} {said}"
         if yes or not at_terminal():
@@ -60,9 +60,18 @@ def again(name: str, remote: Remote) -> Probed:
     """
     tell(f"connecting to {remote.url}")
     try:
-        return _asked(name, remote)
+        return _opened(name, remote)
     except LoginWanted as error:
         raise LoginWanted(error.message, hint=f"mcpguard remote login {name}") from error
+
+
+def _opened(name: str, remote: Remote) -> Probed:
+    """The same; a vault that is locked is opened by whoever is at the terminal, or by a file with its passphrase."""
+    try:
+        return _asked(name, remote)
+    except SecretError:
+        secret.ready()
+    return _asked(name, remote)
 
 
 def _asked(name: str, remote: Remote) -> Probed:
@@ -86,8 +95,14 @@ def _asked(name: str, remote: Remote) -> Probed:
     return msgspec.convert(told["probed"], Probed)
 
 
-def _failure(told: JsonObject, remote: Remote) -> TrustError | UpstreamError:
+def _failure(told: JsonObject, remote: Remote) -> GuardError:
     message, hint = str(told["error"]), str(told["hint"])
     if told["login"]:
         return LoginWanted(f"the server at {remote.target.shown} wants a login before it says what it offers")
-    return TrustError(message, hint=hint) if told["refused"] else UpstreamError(message, code=125, hint=hint)
+    match told["code"]:
+        case "trust":
+            return TrustError(message, hint=hint)
+        case "secret":
+            return SecretError(message, hint=hint)
+        case _:
+            return UpstreamError(message, code=125, hint=hint)

@@ -170,6 +170,7 @@ class Daemon:
             registry,
             Rooms(self._open, self._renew_party, _schema, registry.known, vigilance.refused),
             self._secrets,
+            self._cut,
         )
         self._admission = Admission(
             self._recorder,
@@ -183,6 +184,7 @@ class Daemon:
             vigilance,
             self._secrets,
             beyond.authorizer,
+            beyond.registry,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
         self._judged = self._noted = asyncio.get_running_loop().time()
@@ -341,6 +343,12 @@ class Daemon:
             raise DaemonError(f"cannot start the server: {error.strerror}") from error
         self._launch(self._run(admitted), "a session of a listener")
         return admitted.session
+
+    def _cut(self, server: str, why: str) -> None:
+        """A server that is reached is not to be talked to any more."""
+        for session in list(self._sessions.values()):
+            if session.registered and session.server == server:
+                session.cut(why)
 
     async def _run(self, admitted: admission.Admitted) -> None:
         session = admitted.session

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from mcpguard.daemon.probedesk import ProbeDesk, login_at
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registry
 from mcpguard.daemon.registrykeeper import RegistryKeeper
+from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.daemon.remotes import IfWanted, Registrations, VaultStore, logged_in_at
 from mcpguard.daemon.secrets import Secrets
 from mcpguard.daemon.tasks import spawn_task
@@ -38,6 +40,8 @@ from mcpguard.system.tlsfiles import Keeper, TlsFiles
 if TYPE_CHECKING:
     from mcpguard.daemon.authenticators import Authenticators
 
+_LOOK_SECONDS: Final = 5.0
+"""How often the certificates of servers that are connected to are looked at again."""
 _SETTLE_SECONDS: Final = 3.0
 """So long a daemon that ends waits for a token that is being renewed."""
 
@@ -50,6 +54,7 @@ class Beyond:
         registry: The registered servers.
         rooms: What listeners ask of the daemon.
         vault: Where tokens are kept.
+        cut: Ends the connections of a server, and says why.
     """
 
     def __init__(
@@ -58,15 +63,19 @@ class Beyond:
         registry: Registry,
         rooms: Rooms,
         vault: Secrets,
+        cut: Callable[[str, str], None],
     ) -> None:
+        self._cut = cut
+        self._links: weakref.WeakSet[RegistryTls] = weakref.WeakSet()
+        self._looked = 0.0
         self._certificates = CertDesk(recorder)
         self._apikeys = ApiKeys(ApiKeyStore(paths.auth_dir()), recorder, time.time)
         self._chain = Chain(self._apikeys)
         self._doors = Doors(ServeFile(paths.serve_dir()), rooms, self._keeper, self._chain)
         store = VaultStore(vault)
-        self._places = Registrations(registry, store, store.open)
+        self._places = Registrations(registry, store, store.open, self._link)
         self._oauth = OAuthDesk(self._places, recorder.later)
-        self._probes = ProbeDesk(self._authorizer_at)
+        self._probes = ProbeDesk(self._authorizer_at, self._link)
 
     @property
     def listens(self) -> bool:
@@ -81,6 +90,25 @@ class Beyond:
         """
         remote = logged_in_at(name, manifest)
         return IfWanted(await self._oauth.authorizer(remote)) if remote is not None else None
+
+    def registry(self, name: str) -> RegistryTls:
+        """The certificate registry, for a connection to a server, which is watched as long as it lasts."""
+        link = self._link(name)
+        self._links.add(link)
+        return link
+
+    def _link(self, name: str) -> RegistryTls:
+        return RegistryTls(name, lambda: self._certificates.keeper)
+
+    def _look(self, now: float) -> None:
+        """End the connections of servers whose certificates count no longer."""
+        if not self._links or now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        for link in list(self._links):
+            if why := link.fault():
+                link.close()
+                self._cut(link.name, f"the server is not to be talked to any more: {why}")
 
     async def _authorizer_at(self, name: str, place: Remote) -> Authorizer | None:
         """The same for one that may not be registered yet; None if nobody has logged in just there."""
@@ -98,6 +126,7 @@ class Beyond:
         self._certificates.tick()
         self._apikeys.tick()
         self._doors.tick(now)
+        self._look(now)
         self._chain.tick()
 
     def shut(self) -> None:

@@ -35,6 +35,7 @@ from mcpguard.audit.redact import Redactor
 from mcpguard.credentials.environment import MINIMUM, for_manifest
 from mcpguard.daemon.outgoing import Authorizer
 from mcpguard.daemon.probed import Answers, Probed, merged
+from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.daemon.session import Upstream
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.upstream import reach
@@ -105,7 +106,11 @@ def probe_remote_now(remote: Remote, *, tell: Callable[[str], None] = lambda _: 
 
 
 async def probe_remote(
-    remote: Remote, authorizer: Authorizer | None = None, *, tell: Callable[[str], None] = lambda _: None
+    remote: Remote,
+    authorizer: Authorizer | None = None,
+    registry: Callable[[], RegistryTls] | None = None,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Probed:
     """Ask a server that somebody else runs, in both eras.
 
@@ -115,7 +120,7 @@ async def probe_remote(
     """
 
     async def start(redactor: Redactor) -> _Talk:
-        reached = await reach(remote, {}, authorizer)
+        reached = await reach(remote, {}, authorizer, registry() if registry is not None else None)
         talk = _Talk(reached, redactor)
         source, sink = reached.descriptors()
         silence, nothing = os.pipe()

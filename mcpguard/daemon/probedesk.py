@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,8 +22,9 @@ from mcpguard import limits
 from mcpguard.credentials.oauthsettings import Remote as LoginAt
 from mcpguard.daemon.control import Caller, Personal
 from mcpguard.daemon.outgoing import Authorizer
+from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.daemon.tasks import spawn_task
-from mcpguard.errors import GuardError, TrustError, UpstreamError
+from mcpguard.errors import GuardError, SecretError, TrustError, UpstreamError
 from mcpguard.identity.remote import Remote, check_remote
 from mcpguard.model import JsonObject
 from mcpguard.protocol.control import Request
@@ -66,7 +68,7 @@ class _Probe:
             wants = self.gate is not None and self.gate.refused is not None
             told |= {
                 "phase": FAILED, "error": self.failure.message, "hint": self.failure.hint, "login": wants,
-                "refused": isinstance(self.failure, TrustError),
+                "code": _code(self.failure),
             }  # fmt: skip
         return told
 
@@ -76,9 +78,11 @@ class ProbeDesk:
 
     Args:
         authorizer: Authorises requests to one that somebody has logged in at.
+        registry: The certificate registry, for a connection to a server of this name.
     """
 
-    def __init__(self, authorizer: AuthorizerOf) -> None:
+    def __init__(self, authorizer: AuthorizerOf, registry: Callable[[str], RegistryTls]) -> None:
+        self._registry = registry
         self._authorizer = authorizer
         self._probes: dict[str, tuple[_Probe, asyncio.Task[None]]] = {}
 
@@ -120,7 +124,9 @@ class ProbeDesk:
 
         try:
             probe.gate = LoginNoted(await self._authorizer(probe.name, probe.place), probe.name)
-            probe.found = _without_lists(await probe_remote(probe.place, probe.gate, tell=probe.tell))
+            registry = partial(self._registry, probe.name)
+            found = await probe_remote(probe.place, probe.gate, registry, tell=probe.tell)
+            probe.found = _without_lists(found)
         except GuardError as error:
             probe.failure = (probe.gate and probe.gate.refused) or error
 
@@ -170,6 +176,17 @@ class LoginNoted:
 def login_at(name: str, place: Remote) -> LoginAt | None:
     """A server as logins see it; None for one that is not reached over HTTPS."""
     return LoginAt(name, place.url) if place.target.scheme == "https" else None
+
+
+def _code(error: GuardError) -> str:
+    """By who must act, as the failures of other verbs have it (`daemon.control`)."""
+    match error:
+        case TrustError():
+            return "trust"
+        case SecretError():
+            return "secret"
+        case _:
+            return "failed"
 
 
 def _place(text: str) -> Remote:

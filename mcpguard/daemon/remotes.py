@@ -22,10 +22,11 @@ from mcpguard.daemon.oauth import OAuth
 from mcpguard.daemon.oauthstore import Store
 from mcpguard.daemon.outgoing import Answer, Fetch
 from mcpguard.daemon.registry import Registry
+from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.daemon.secrets import Secrets
 from mcpguard.errors import SecretError, TrustError, UpstreamError
 from mcpguard.identity.manifest import Manifest
-from mcpguard.identity.remote import SYSTEM, check_remote
+from mcpguard.identity.remote import SYSTEM, check_remote, parse_web
 from mcpguard.identity.remote import Remote as Place
 from mcpguard.system.serverstore import check_name
 from mcpguard.system.vault import UNLOCK
@@ -86,9 +87,17 @@ class Registrations:
         registry: The registered servers.
         store: Where tokens are kept.
         ready: Raises if nothing can be kept there now. Blocks.
+        certificates: The certificate registry, for a connection to a server of this name.
     """
 
-    def __init__(self, registry: Registry, store: Store, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        ready: Callable[[], None],
+        certificates: Callable[[str], RegistryTls],
+    ) -> None:
+        self._certificates = certificates
         self._registry = registry
         self._ready = ready
         self.store: Store = store
@@ -150,7 +159,7 @@ class Registrations:
 
     def fetch(self, remote: Remote) -> Fetch:
         """See `Remotes`."""
-        return _Nearby(self, remote.name)
+        return _Nearby(self, remote.name, self._certificates)
 
     def _keep(self, name: str, place: Place) -> None:
         data = self.store.get(_place_of(name))
@@ -173,7 +182,10 @@ def _no_login(name: str) -> TrustError:
 class _Nearby:
     """Fetches as one server is reached at that moment (`outgoing.Fetch`)."""
 
-    def __init__(self, registrations: Registrations, name: str) -> None:
+    def __init__(
+        self, registrations: Registrations, name: str, certificates: Callable[[str], RegistryTls]
+    ) -> None:
+        self._certificates = certificates
         self._registrations = registrations
         self._name = name
 
@@ -186,7 +198,11 @@ class _Nearby:
             raise UpstreamError(
                 f"no remote server is registered as {self._name!a}", code=126, hint="mcpguard server list"
             )
-        return await Reached(place.ca or SYSTEM, place)(method, url, headers, body, most)
+        ours = url.startswith("https://") and parse_web(url).shown == place.target.shown
+        registry = self._certificates(
+            self._name if ours else ""
+        )  # what is pinned is the server's own certificate
+        return await Reached(place.ca or SYSTEM, place, registry)(method, url, headers, body, most)
 
 
 class Reached:
@@ -195,9 +211,11 @@ class Reached:
     Args:
         ca: Who may vouch for whoever answers.
         place: Networks and proxy; None for the public Internet alone.
+        registry: The certificate registry, where `ca` is that.
     """
 
-    def __init__(self, ca: str, place: Place | None = None) -> None:
+    def __init__(self, ca: str, place: Place | None = None, registry: RegistryTls | None = None) -> None:
+        self._registry = registry
         self._ca = ca
         self._place = place
 
@@ -213,7 +231,8 @@ class Reached:
                 hint="pip install 'mcpguard[http]'",
             ) from error  # fmt: skip
         place = self._place
-        fetch = Fetcher(self._ca, place.networks, place.proxy) if place is not None else Fetcher(self._ca)
+        networks, proxy = (place.networks, place.proxy) if place is not None else ((), "")
+        fetch = Fetcher(self._ca, networks, proxy, registry=self._registry)
         return await fetch(method, url, headers, body, most)
 
 

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.daemon.oauthworld import AUTHORITY, World, world
-from tests.lifecycle.stage import House
+from tests.lifecycle.forms import FORMS
+from tests.lifecycle.stage import MCPGUARD, Host, House
 
 BROWSER = """#!{python}
 import ssl, sys, urllib.request
@@ -62,6 +63,12 @@ class Stage(House):
         """Where it is, as options."""
         return ["--url", self.at.resource.url, "--ca", str(self.ca), "--allow-network", "loopback"]
 
+    def apart(self, name: str) -> Host:
+        """A host of a process of its own, so that the test is a person beside it."""
+        host = Host([*FORMS["pairs"], *MCPGUARD, "run", name], self.env)
+        self.hosts.append(host)
+        return host
+
     def values(self) -> list[str]:
         """Everything that must not be shown."""
         provider = self.at.provider
@@ -78,10 +85,13 @@ class Stage(House):
         ]
 
 
+S = TypeVar("S", bound=Stage)
+
+
 @contextlib.asynccontextmanager
-async def far(*, phrase: bool = True, **traits: object) -> AsyncIterator[Stage]:
+async def far(kind: type[S] = Stage, *, phrase: bool = True, **traits: object) -> AsyncIterator[S]:
     """An empty house, with a file that has a passphrase or without, and no daemon yet."""
-    with Stage() as made:
+    with kind() as made:
         async with world(**traits) as at:
             at.resource.serve = served
             made.at, made.ca, browser = at, made.root / "ca.pem", made.root / "browser"

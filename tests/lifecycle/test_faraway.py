@@ -31,7 +31,7 @@ async def registered(place: Stage) -> None:
 
 async def test_add_login_call_refresh_logout() -> None:
     """What a new person does, in the order in which mcpguard says it."""
-    async with far(lifetime=4) as place:
+    async with far(lifetime=8) as place:
         at = place.at
         at.resource.scopes = {"read"}
         assert (await place.verb("trust", "init", "--yes")).returncode == 0
@@ -53,10 +53,12 @@ async def test_add_login_call_refresh_logout() -> None:
         await asyncio.to_thread(place.policy, POLICY)
 
         def played() -> None:
-            host = place.host("far").greet()
+            host = place.apart("far").greet()
             assert [tool["name"] for tool in host.ask("tools/list")["result"]["tools"]] == ["look"]
             taken = set(at.resource.taken)
-            until(lambda: host.call("look")["result"]["content"] and len(set(at.resource.taken) - taken) >= 1)
+            while len(set(at.resource.taken) - taken) < 2:
+                said = host.call("look")
+                assert said.get("result", {}).get("content"), said
             assert "error" in host.call("write")
             gone = place.mcpguard("remote", "logout", "far")
             assert gone.returncode == 0, gone
@@ -74,7 +76,7 @@ async def test_add_login_call_refresh_logout() -> None:
         assert events[-1] == "logout"
         assert "refreshed" in events
         calls = [each for each in place.records() if each["type"] == "call" and each.get("server") == "far"]
-        assert {each.get("tool") for each in calls} == {"look", "write"}
+        assert {"look", "write"} <= {each.get("tool") for each in calls}
         assert place.values()
         assert place.files_with(place.values()) == []
 
@@ -95,10 +97,12 @@ async def test_a_login_outlives_the_daemon(place: Stage) -> None:
     assert done.returncode == 0, done
     assert (await place.verb("daemon", "stop")).returncode == 0
     until(lambda: not place.answers())
-    locked = await place.verb("server", "add", "far", "--yes", *place.place)
+    phrase = place.env.pop("MCPGUARD_PASSPHRASE_FILE")
+    locked = await place.verb("server", "add", "far", "--yes", *place.place, stdin=subprocess.DEVNULL)
     assert locked.returncode == 5, locked
+    assert "the vault is locked" in locked.stderr
     assert "mcpguard secret unlock" in locked.stderr
-    assert (await place.verb("secret", "unlock")).returncode == 0
+    place.env["MCPGUARD_PASSPHRASE_FILE"] = phrase
     added = await place.verb("server", "add", "far", "--yes", *place.place)
     assert added.returncode == 0, added
     assert len(place.at.provider.asked("/authorize")) == 1
