@@ -54,6 +54,13 @@ Refused = Callable[[str, str], None]
 Revoked = Callable[[str, str], None]
 """Told of a certificate that counts no longer: its fingerprint, and why."""
 
+Met = Callable[[Sequence[bytes]], None]
+"""Told of a chain that counted."""
+
+
+def _unmet(_chain: Sequence[bytes]) -> None:
+    """Tell nobody."""
+
 
 def _untold(_what: str, _why: str) -> None:
     """Tell nobody."""
@@ -98,7 +105,11 @@ class Certificates:
         self._clock = clock
         self._refused = refused
         self._watchers: list[Revoked] = []
+<<<<<<< HEAD
         self._contexts: list[_Context] = []
+=======
+        self._contexts: list[tuple[weakref.ref[ssl.SSLContext], str, str | None]] = []
+>>>>>>> faraway
         self._lists: dict[str, revocationlist.RevocationList | TrustError] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -213,13 +224,14 @@ class Certificates:
         context = tlscontext.listening(self._authorities(""), self._client, required=required)
         return self._shown(context, own)
 
-    def remote(self, server: str, host: str, own: str = "") -> ssl.SSLContext:
+    def remote(self, server: str, host: str, own: str = "", met: Met = _unmet) -> ssl.SSLContext:
         """A context for calls to a remote server, which the handshake checks: authority, name, pin, revocation.
 
         Args:
             server: What it is called here: certificates pinned for it are the only ones that count.
             host: Host or address in its URL, or its SPIFFE name.
             own: Name of the certificate that we show, as for `listener`; empty for none.
+            met: Told of each chain that counted, DER, the server's own certificate first.
 
         Raises:
             TrustError: As for `listener`; or no authority counts here and nothing is pinned.
@@ -232,8 +244,29 @@ class Certificates:
                 f"no authority counts here, and no certificate is pinned for {server[:80]!a}",
                 hint=f"mcpguard ca import --chain FILE, or mcpguard cert pin {server} FILE",
             )
-        context = tlscontext.calling(authorities, lambda shown: self._server(shown, host, server))
-        return self._shown(context, own, server)
+
+        def check(shown: Sequence[bytes]) -> None:
+            self._server(shown, host, server)
+            met(shown)
+
+        return self._shown(tlscontext.calling(authorities, check), own, server)
+
+    def showing(self, context: ssl.SSLContext, own: str) -> None:
+        """Let a context of others show our certificate from now on, renewed or not; its authorities stay its own.
+
+        Raises:
+            TrustError: As for `listener`.
+        """
+        self._shown(context, own, None)
+
+    def refusal(self, chain: Sequence[bytes], host: str, server: str) -> str:
+        """Why a chain that counted for a server (`remote`) counts no longer; empty if it does."""
+        certificate, *between = chain
+        try:
+            certregistry.server(self._known, certificate, host, server, self._clock(), between)
+        except TrustError as error:
+            return error.sentence()
+        return ""
 
     def _authorities(self, server: str) -> tuple[bytes, ...]:
         """What TLS lets a certificate lead to; the registry is asked afterwards, and is stricter."""
@@ -248,7 +281,8 @@ class Certificates:
         found += [each.der for each in registry.pinned(server) if server]
         return tuple(dict.fromkeys(found))
 
-    def _shown(self, context: ssl.SSLContext, own: str, server: str = "") -> ssl.SSLContext:
+    def _shown(self, context: ssl.SSLContext, own: str, server: str | None = "") -> ssl.SSLContext:
+        """`server` is None where others say whom the context trusts."""
         if own:
             self._show(context, own)
         self._contexts.append(_Context(weakref.ref(context), own, server, self._authorities(server)))
@@ -334,10 +368,15 @@ class Certificates:
             context, own = each.ref(), each.own
             if context is None:
                 continue
+<<<<<<< HEAD
             authorities = self._authorities(each.server)
             self._contexts.append(each._replace(authorities=authorities))
             if authorities != each.authorities:
                 tlscontext.admit(context, authorities)
+=======
+            if server is not None:
+                tlscontext.admit(context, self._authorities(server))
+>>>>>>> faraway
             if own not in names:
                 continue
             try:
