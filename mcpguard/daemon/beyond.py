@@ -40,15 +40,10 @@ from mcpguard.system.tlsfiles import Keeper, TlsFiles
 if TYPE_CHECKING:
     from mcpguard.daemon.authenticators import Authenticators
 
-<<<<<<< HEAD
-_STOP_SECONDS: Final = 2.0
-"""For a token that is on its way when the daemon ends: the one before does not count any more."""
-=======
 _LOOK_SECONDS: Final = 5.0
 """How often the certificates of servers that are connected to are looked at again."""
 _SETTLE_SECONDS: Final = 3.0
 """So long a daemon that ends waits for a token that is being renewed."""
->>>>>>> faraway
 
 
 class Beyond:
@@ -141,13 +136,8 @@ class Beyond:
         self._probes.close()
 
     async def close(self) -> None:
-<<<<<<< HEAD
         """Wait for tokens that are on their way, and write down what is not yet."""
-        await self._oauth.settled(_STOP_SECONDS)
-=======
-        """Write down what is not yet."""
         await self._oauth.settled(_SETTLE_SECONDS)
->>>>>>> faraway
         await self._chain.close()
         self._certificates.close()
         self._apikeys.note()

@@ -67,11 +67,14 @@ def _untold(_what: str, _why: str) -> None:
 
 
 class _Context(NamedTuple):
-    """A context that was given away: what it shows, which server it calls, and the authorities that it has."""
+    """A context that was given away: what it shows, which server it calls, and the authorities that it has from here.
+
+    `server` is None where others say whom it trusts.
+    """
 
     ref: weakref.ref[ssl.SSLContext]
     own: str
-    server: str
+    server: str | None
     authorities: tuple[bytes, ...]
 
 
@@ -105,11 +108,7 @@ class Certificates:
         self._clock = clock
         self._refused = refused
         self._watchers: list[Revoked] = []
-<<<<<<< HEAD
         self._contexts: list[_Context] = []
-=======
-        self._contexts: list[tuple[weakref.ref[ssl.SSLContext], str, str | None]] = []
->>>>>>> faraway
         self._lists: dict[str, revocationlist.RevocationList | TrustError] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -285,7 +284,8 @@ class Certificates:
         """`server` is None where others say whom the context trusts."""
         if own:
             self._show(context, own)
-        self._contexts.append(_Context(weakref.ref(context), own, server, self._authorities(server)))
+        authorities = self._authorities(server) if server is not None else ()
+        self._contexts.append(_Context(weakref.ref(context), own, server, authorities))
         return context
 
     def _show(self, context: ssl.SSLContext, own: str) -> None:
@@ -368,15 +368,10 @@ class Certificates:
             context, own = each.ref(), each.own
             if context is None:
                 continue
-<<<<<<< HEAD
-            authorities = self._authorities(each.server)
+            authorities = self._authorities(each.server) if each.server is not None else each.authorities
             self._contexts.append(each._replace(authorities=authorities))
             if authorities != each.authorities:
                 tlscontext.admit(context, authorities)
-=======
-            if server is not None:
-                tlscontext.admit(context, self._authorities(server))
->>>>>>> faraway
             if own not in names:
                 continue
             try:

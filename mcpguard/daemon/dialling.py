@@ -82,13 +82,10 @@ class Dialler:
         remote: Which one, and how it is known.
         target: Where it is; `remote.target` unless another page of the same server is meant.
         lookup: Resolves names.
-<<<<<<< HEAD
+        registry: The certificate registry, for servers whose description names it.
 
     Attributes:
         url: The URL of requests, exactly as the manifest has it.
-=======
-        registry: The certificate registry, for servers whose description names it.
->>>>>>> faraway
     """
 
     def __init__(
