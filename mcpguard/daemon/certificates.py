@@ -6,8 +6,8 @@ Rule 3. Whatever is wrong with a revocation list of others (missing, stale, olde
 it.
 
 Cost: `still_valid` 0.4 to 0.6 us; `identify` 4 to 6 us for a certificate that was met before, 1.2 to 1.8 ms for a new
-one; a tick without work 0.2 us; a renewal holds the loop for 34 to 35 ms, most of it for the disk (CPython 3.11, two runs
-of tests/bench/renewal.py on a 2-core virtual machine whose load was 7).
+one; a tick without work 0.2 us; a renewal holds the loop for about 35 ms, most of it for the disk (CPython 3.11, two
+runs of tests/bench/renewal.py on a 2-core virtual machine whose load was 7).
 """
 
 from __future__ import annotations
