@@ -5,9 +5,9 @@ Rule 2. A renewal is for new connections. The certificate before counts until it
 Rule 3. Whatever is wrong with a revocation list of others (missing, stale, older than one before) refuses what needs
 it.
 
-Cost: `still_valid` 0.4 us; `identify` 4 us for a certificate that was met before, 0.5 to 1.2 ms for a new one; a tick
-without work 0.2 us; a renewal holds the loop for about 20 ms, most of it for the disk (CPython 3.11 on a busy 2-core
-virtual machine, tests/bench/renewal.py).
+Cost: `still_valid` 0.4 to 0.6 us; `identify` 4 to 6 us for a certificate that was met before, 1.2 to 1.8 ms for a new
+one; a tick without work 0.2 us; a renewal holds the loop for about 35 ms, most of it for the disk (CPython 3.11, two
+runs of tests/bench/renewal.py on a 2-core virtual machine whose load was 7).
 """
 
 from __future__ import annotations
