@@ -8,29 +8,19 @@ Exit codes: 0 logged in; 1 it failed, or nobody said yes; 5 refused: what a host
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 
 from mcpguard import limits
-from mcpguard.cli import client
-from mcpguard.cli.remotewords import granted, leads_to
-from mcpguard.cli.terminal import at_terminal, confirm, errors_told, say, tell
-from mcpguard.credentials.oautherror import OAuthError
+from mcpguard.cli.loggingin import log_in
+from mcpguard.cli.remoteadd import described, remote_options
+from mcpguard.cli.terminal import errors_told
 from mcpguard.credentials.oauthsettings import FLOWS
-from mcpguard.errors import ConfigError, GuardError
+from mcpguard.errors import ConfigError
 from mcpguard.model import JsonObject
-from mcpguard.system import browser
-
-_ASKING: Final = "asking"
-_ENDED: Final = ("done", "failed")
-_POLL_SECONDS: Final = 5.0
 
 
 @click.command()
@@ -57,80 +47,26 @@ _POLL_SECONDS: Final = 5.0
 @click.option("--assertion", default="", metavar="NAME", help="Of the vault: the JWT to hand in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=None, help="Port of the redirect; 0 for any.")
 @click.option("--dpop/--no-dpop", default=None, help="Ask for tokens that are bound to a key.")
+@click.option("--passphrase-file", metavar="FILE", help="Its first line opens the vault.")
+@remote_options
 def login(name: str, **options: Any) -> None:
     """Log in at the remote server NAME.
 
     mcpguard asks the server who gives tokens for it, shows you where that leads, and opens the browser when you say
-    yes. On a machine without one, say --paste.
+    yes. On a machine without one, say --paste. Before the server is registered, say where it is, as for
+    `mcpguard server add`: --url URL, and --ca, --pin, --allow-network.
     """
     with errors_told():
-        client.ensure()
-        told = client.request({"verb": "remote-login", "name": name, "text": _wish(options)})
-        with contextlib.ExitStack() as unfinished:
-            unfinished.callback(_given_up, str(told["ident"]))
-            told = _accompanied(told, paste=options["paste"], yes=options["yes"])
-            unfinished.pop_all()
-        if told["phase"] != "done":
-            raise OAuthError(str(told.get("error", "the login failed")), hint=str(told.get("hint", "")))
-        say(*granted(told))
-
-
-def _given_up(ident: str) -> None:
-    """Nobody waits for a login any more, for whatever reason: the daemon need not listen for its answer."""
-    with contextlib.suppress(GuardError):
-        client.request({"verb": "remote-cancel", "ident": ident})
-
-
-def _accompanied(told: JsonObject, *, paste: bool, yes: bool) -> JsonObject:
-    """Follow a login to its end; what is told of it then."""
-    while told["phase"] not in _ENDED:
-        if told["phase"] == _ASKING:
-            tell(*leads_to(told))
-            if not _opened(told, paste=paste, yes=yes):
-                answer = {"verb": "remote-answer", "ident": told["ident"], "text": _pasted(str(told["url"]))}
-                told = client.request(answer)
-            else:
-                tell("waiting for the browser; Ctrl-C gives up")
-        told = _next(told)
-    return told
-
-
-def _next(told: JsonObject) -> JsonObject:
-    """What is told when the phase is another."""
-    phase = told["phase"]
-    while told["phase"] == phase and phase not in _ENDED:
-        told = client.request(
-            {"verb": "remote-wait", "ident": told["ident"], "source": phase, "seconds": _POLL_SECONDS}
+        place = described(options)
+        wish = _wish(options)
+        log_in(
+            name,
+            wish,
+            place,
+            paste=options["paste"],
+            yes=options["yes"],
+            passphrase_file=options["passphrase_file"],
         )
-    return told
-
-
-def _opened(told: JsonObject, *, paste: bool, yes: bool) -> bool:
-    """Whether a browser was opened: after a yes, and if there is one."""
-    url = browser.require_url(str(told["url"]))
-    if paste:
-        return False
-    if not browser.launcher(os.environ):
-        tell("there is no browser here")
-        return False
-    confirm(f"Open the browser at {urlsplit(url).netloc}?", yes=yes)
-    return browser.open_page(url, os.environ)
-
-
-def _pasted(url: str) -> str:
-    """The address at which a browser elsewhere has ended."""
-    tell(
-        "Open this in a browser, and log in. It ends at an address of 127.0.0.1 that may not load: copy it.",
-        "",
-        url,
-        "",
-    )
-    if at_terminal():
-        return str(click.prompt("The address", err=True, prompt_suffix=": ")).strip()
-    line = sys.stdin.readline(limits.OAUTH_REDIRECT_CHARS).strip()
-    if not line:
-        raise OAuthError("no address was given")
-    return line
 
 
 _TEXTS: Final = ("issuer", "client_id", "key_id", "document", "provider", "assertion", "flow")
@@ -138,16 +74,16 @@ _OTHERS: Final = ("port", "dpop")
 _FLAGS: Final = ("at_provider", "secret_post")
 
 
-def _wish(options: dict[str, Any]) -> str:
+def _wish(options: dict[str, Any]) -> JsonObject:
     """What was said, and nothing that was not: what is left out stays as it was said before."""
-    wish = {name: options[name] for name in _TEXTS if options[name]}
+    wish: JsonObject = {name: options[name] for name in _TEXTS if options[name]}
     wish |= {name: options[name] for name in _OTHERS if options[name] is not None}
     if options["scopes"]:
         wish["scopes"] = options["scopes"]
     wish |= {name: True for name in _FLAGS if options[name]}
     if options["secret_file"]:
         wish["secret"] = _secret(options["secret_file"])
-    return json.dumps(wish)
+    return wish
 
 
 def _secret(file: str) -> str:

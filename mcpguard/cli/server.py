@@ -23,7 +23,7 @@ from typing import Any
 import click
 import msgspec
 
-from mcpguard.cli import acceptance, drafting, remoteadd, serverwords, sources
+from mcpguard.cli import acceptance, drafting, loggingin, remoteadd, remoteprobe, serverwords, sources
 from mcpguard.cli.main import DRIFT, REFUSED
 from mcpguard.cli.pinning import pin
 from mcpguard.cli.registered import Servers, Shown, servers
@@ -98,7 +98,7 @@ def add(name: str, command: tuple[str, ...], source: str | None, *, yes: bool, *
         remote = remoteadd.described(options)
         if remote is not None:
             lasting = drafting.lasting(options["expires"] or drafting.EXPIRES)
-            _add_remote(known, name, remote, lasting, options["key"], yes=yes)
+            _add_remote(known, name, remote, lasting, options, yes=yes)
             return
         if source and not sources.is_draft(read(source)):
             _add_published(known, name, source, yes=yes)
@@ -275,16 +275,17 @@ def _add_command(
 
 
 def _add_remote(
-    known: Servers, name: str, remote: Remote, lasting: dt.timedelta, key: str | None, *, yes: bool
+    known: Servers, name: str, remote: Remote, lasting: dt.timedelta, options: dict[str, Any], *, yes: bool
 ) -> None:
-    probed = remoteadd.probed(remote)
+    said = remoteadd.as_options(options)
+    probed = remoteprobe.probed(name, remote, lambda: loggingin.log_in(name, place=remote), said, yes=yes)
     seen = held().seen.manifests
     version = 1 + (seen[name].version if name in seen else 0)
     manifest = remoteadd.draft(name, remote, probed, version=version, now=wall_clock(), lasting=lasting)
     say(*serverwords.in_words(manifest, probed.definitions))
     _tell_probed(probed, [])
     confirm("Sign this and let hosts use it?", yes=yes)
-    known.sign_and_put(name, manifest, probed.definitions, local_signer(key, yes=yes))
+    known.sign_and_put(name, manifest, probed.definitions, local_signer(options["key"], yes=yes))
     say(f"{name}: registered, version {version}, until {manifest.expires}")
 
 
@@ -330,7 +331,7 @@ def _accepted(shown: Shown, *, probe: bool) -> tuple[Manifest, Definitions]:
         return acceptance.observed(shown)
     launch = shown.manifest.launch
     if launch.remote is not None:
-        probed = remoteadd.probed(launch.remote)
+        probed = remoteprobe.again(shown.name, launch.remote)
     else:
         argv, fixed = acceptance.placed(shown.manifest, paths.store_dir())
         tell(f"starting {shlex.join(argv)}")

@@ -28,6 +28,7 @@ from mcpguard.daemon.party import Courier, Party
 from mcpguard.daemon.policies import Policies, Standing
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registered, Registry
+from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.daemon.revival import Restarts, covered
 from mcpguard.daemon.secrets import Secrets
 from mcpguard.daemon.session import Session, Upstream
@@ -130,6 +131,7 @@ class Admission:
         vigilance: Who is kept away, and who writes down callers that are refused.
         secrets: What servers are given when they start.
         authorizer: What authorises requests to a server of others.
+        certificates: The certificate registry, for a connection to a server of this name.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (what a connection is admitted by)
@@ -145,7 +147,9 @@ class Admission:
         vigilance: Vigilance,
         secrets: Secrets,
         authorizer: AuthorizerOf,
+        certificates: Callable[[str], RegistryTls],
     ) -> None:
+        self._certificates = certificates
         self._secrets = secrets
         self._authorizer = authorizer
         self._vigilance = vigilance
@@ -370,7 +374,10 @@ class Admission:
         if launch.remote is not None:
             tools = registered.definitions.tools if registered else {}
             authorizer = await self._authorizer(registered.name, registered.manifest) if registered else None
-            reached = await reach(launch.remote, tools, authorizer)
+            certificates = (
+                self._certificates(registered.name) if registered and launch.remote.registered else None
+            )
+            reached = await reach(launch.remote, tools, authorizer, certificates)
             return (reached, *reached.descriptors())
         if hello.kind == "connect":
             listening = await connect(_absolute(hello.cwd, hello.argv[0]), os.geteuid())

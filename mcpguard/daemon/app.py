@@ -42,7 +42,6 @@ from mcpguard.daemon.loginwatch import LoginWatch
 from mcpguard.daemon.metrics import Meter
 from mcpguard.daemon.networkparty import NetworkParty
 from mcpguard.daemon.notify import Desktop
-from mcpguard.daemon.oauthdesk import Remotes
 from mcpguard.daemon.party import Courier, Party
 from mcpguard.daemon.peering import Rooms
 from mcpguard.daemon.policies import Policies, Standing
@@ -118,7 +117,6 @@ class Daemon:
         remembered: The rollback state that the audit log has last seen.
         service: The service manager that has started us, if one has.
         audience: Whom to serve.
-        remotes: The remote servers that people log in at.
     """
 
     def __init__(
@@ -130,7 +128,6 @@ class Daemon:
         remembered: Seen | None = None,
         service: Service | None = None,
         audience: Audience = Audience(),  # noqa: B008 (frozen)
-        remotes: Remotes | None = None,
     ) -> None:
         self._audience = audience
         self._service = service or Service()
@@ -173,7 +170,7 @@ class Daemon:
             registry,
             Rooms(self._open, self._renew_party, _schema, registry.known, vigilance.refused),
             self._secrets,
-            remotes,
+            self._cut,
         )
         self._admission = Admission(
             self._recorder,
@@ -187,6 +184,7 @@ class Daemon:
             vigilance,
             self._secrets,
             beyond.authorizer,
+            beyond.registry,
         )
         self._desk = desk = Desk(self._recorder, enrolments, trust, registry, self._sessions, self._repinned)
         self._judged = self._noted = asyncio.get_running_loop().time()
@@ -345,6 +343,12 @@ class Daemon:
             raise DaemonError(f"cannot start the server: {error.strerror}") from error
         self._launch(self._run(admitted), "a session of a listener")
         return admitted.session
+
+    def _cut(self, server: str, why: str) -> None:
+        """A server that is reached is not to be talked to any more."""
+        for session in list(self._sessions.values()):
+            if session.registered and session.server == server:
+                session.cut(why)
 
     async def _run(self, admitted: admission.Admitted) -> None:
         session = admitted.session

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -16,16 +17,19 @@ from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.certdesk import CertDesk
 from mcpguard.daemon.control import Held, Personal, Verb
 from mcpguard.daemon.doors import Doors
-from mcpguard.daemon.oauthdesk import OAuthDesk, Remotes
+from mcpguard.daemon.oauthdesk import OAuthDesk
 from mcpguard.daemon.outgoing import Authorizer
 from mcpguard.daemon.peering import Rooms
+from mcpguard.daemon.probedesk import ProbeDesk, login_at
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.registry import Registry
 from mcpguard.daemon.registrykeeper import RegistryKeeper
+from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.daemon.remotes import IfWanted, Registrations, VaultStore, logged_in_at
 from mcpguard.daemon.secrets import Secrets
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.identity.manifest import Manifest
+from mcpguard.identity.remote import Remote
 from mcpguard.model import JsonObject
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
@@ -36,8 +40,10 @@ from mcpguard.system.tlsfiles import Keeper, TlsFiles
 if TYPE_CHECKING:
     from mcpguard.daemon.authenticators import Authenticators
 
-_STOP_SECONDS: Final = 2.0
-"""For a token that is on its way when the daemon ends: the one before does not count any more."""
+_LOOK_SECONDS: Final = 5.0
+"""How often the certificates of servers that are connected to are looked at again."""
+_SETTLE_SECONDS: Final = 3.0
+"""So long a daemon that ends waits for a token that is being renewed."""
 
 
 class Beyond:
@@ -48,7 +54,7 @@ class Beyond:
         registry: The registered servers.
         rooms: What listeners ask of the daemon.
         vault: Where tokens are kept.
-        remotes: The servers that people log in at; None for those that are registered.
+        cut: Ends the connections of a server, and says why.
     """
 
     def __init__(
@@ -57,13 +63,19 @@ class Beyond:
         registry: Registry,
         rooms: Rooms,
         vault: Secrets,
-        remotes: Remotes | None = None,
+        cut: Callable[[str, str], None],
     ) -> None:
+        self._cut = cut
+        self._links: weakref.WeakSet[RegistryTls] = weakref.WeakSet()
+        self._looked = 0.0
         self._certificates = CertDesk(recorder)
         self._apikeys = ApiKeys(ApiKeyStore(paths.auth_dir()), recorder, time.time)
         self._chain = Chain(self._apikeys)
         self._doors = Doors(ServeFile(paths.serve_dir()), rooms, self._keeper, self._chain)
-        self._oauth = OAuthDesk(remotes or Registrations(registry, VaultStore(vault)), recorder.later)
+        store = VaultStore(vault)
+        self._places = Registrations(registry, store, store.open, self._link)
+        self._oauth = OAuthDesk(self._places, recorder.later)
+        self._probes = ProbeDesk(self._authorizer_at, self._link)
 
     @property
     def listens(self) -> bool:
@@ -79,6 +91,32 @@ class Beyond:
         remote = logged_in_at(name, manifest)
         return IfWanted(await self._oauth.authorizer(remote)) if remote is not None else None
 
+    def registry(self, name: str) -> RegistryTls:
+        """The certificate registry, for a connection to a server, which is watched as long as it lasts."""
+        link = self._link(name)
+        self._links.add(link)
+        return link
+
+    def _link(self, name: str) -> RegistryTls:
+        return RegistryTls(name, lambda: self._certificates.keeper)
+
+    def _look(self, now: float) -> None:
+        """End the connections of servers whose certificates count no longer."""
+        if not self._links or now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        for link in list(self._links):
+            if why := link.fault():
+                link.close()
+                self._cut(link.name, f"the server is not to be talked to any more: {why}")
+
+    async def _authorizer_at(self, name: str, place: Remote) -> Authorizer | None:
+        """The same for one that may not be registered yet; None if nobody has logged in just there."""
+        remote = login_at(name, place)
+        if remote is None or await self._places.place(name) != place:
+            return None
+        return IfWanted(await self._oauth.authorizer(remote))
+
     def load(self) -> None:
         """Open the listeners of `serve.toml`."""
         self._doors.load()
@@ -88,16 +126,18 @@ class Beyond:
         self._certificates.tick()
         self._apikeys.tick()
         self._doors.tick(now)
+        self._look(now)
         self._chain.tick()
 
     def shut(self) -> None:
         """Let nobody in any more, and give up logins that wait."""
         self._doors.close()
         self._oauth.close()
+        self._probes.close()
 
     async def close(self) -> None:
         """Wait for tokens that are on their way, and write down what is not yet."""
-        await self._oauth.settled(_STOP_SECONDS)
+        await self._oauth.settled(_SETTLE_SECONDS)
         await self._chain.close()
         self._certificates.close()
         self._apikeys.note()
@@ -129,7 +169,12 @@ class Beyond:
 
     def approving(self) -> dict[str, Personal]:
         """Verbs that no connected host, nor what it has started, may use."""
-        return {**self._certificates.approving(), **self._apikeys.approving(), **self._oauth.approving()}
+        return {
+            **self._certificates.approving(),
+            **self._apikeys.approving(),
+            **self._oauth.approving(),
+            **self._probes.approving(),
+        }
 
     def holding(self) -> dict[str, Callable[[Request], Awaitable[Held]]]:
         """Verbs whose connection is held."""

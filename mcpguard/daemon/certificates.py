@@ -5,9 +5,9 @@ Rule 2. A renewal is for new connections. The certificate before counts until it
 Rule 3. Whatever is wrong with a revocation list of others (missing, stale, older than one before) refuses what needs
 it.
 
-Cost: `still_valid` 0.4 us; `identify` 4 us for a certificate that was met before, 0.5 to 1.2 ms for a new one; a tick
-without work 0.2 us; a renewal holds the loop for about 20 ms, most of it for the disk (CPython 3.11 on a busy 2-core
-virtual machine, tests/bench/renewal.py).
+Cost: `still_valid` 0.4 to 0.6 us; `identify` 4 to 6 us for a certificate that was met before, 1.2 to 1.8 ms for a new
+one; a tick without work 0.2 us; a renewal holds the loop for about 35 ms, most of it for the disk (CPython 3.11, two
+runs of tests/bench/renewal.py on a 2-core virtual machine whose load was 7).
 """
 
 from __future__ import annotations
@@ -54,17 +54,27 @@ Refused = Callable[[str, str], None]
 Revoked = Callable[[str, str], None]
 """Told of a certificate that counts no longer: its fingerprint, and why."""
 
+Met = Callable[[Sequence[bytes]], None]
+"""Told of a chain that counted."""
+
+
+def _unmet(_chain: Sequence[bytes]) -> None:
+    """Tell nobody."""
+
 
 def _untold(_what: str, _why: str) -> None:
     """Tell nobody."""
 
 
 class _Context(NamedTuple):
-    """A context that was given away: what it shows, which server it calls, and the authorities that it has."""
+    """A context that was given away: what it shows, which server it calls, and the authorities that it has from here.
+
+    `server` is None where others say whom it trusts.
+    """
 
     ref: weakref.ref[ssl.SSLContext]
     own: str
-    server: str
+    server: str | None
     authorities: tuple[bytes, ...]
 
 
@@ -213,13 +223,14 @@ class Certificates:
         context = tlscontext.listening(self._authorities(""), self._client, required=required)
         return self._shown(context, own)
 
-    def remote(self, server: str, host: str, own: str = "") -> ssl.SSLContext:
+    def remote(self, server: str, host: str, own: str = "", met: Met = _unmet) -> ssl.SSLContext:
         """A context for calls to a remote server, which the handshake checks: authority, name, pin, revocation.
 
         Args:
             server: What it is called here: certificates pinned for it are the only ones that count.
             host: Host or address in its URL, or its SPIFFE name.
             own: Name of the certificate that we show, as for `listener`; empty for none.
+            met: Told of each chain that counted, DER, the server's own certificate first.
 
         Raises:
             TrustError: As for `listener`; or no authority counts here and nothing is pinned.
@@ -232,8 +243,29 @@ class Certificates:
                 f"no authority counts here, and no certificate is pinned for {server[:80]!a}",
                 hint=f"mcpguard ca import --chain FILE, or mcpguard cert pin {server} FILE",
             )
-        context = tlscontext.calling(authorities, lambda shown: self._server(shown, host, server))
-        return self._shown(context, own, server)
+
+        def check(shown: Sequence[bytes]) -> None:
+            self._server(shown, host, server)
+            met(shown)
+
+        return self._shown(tlscontext.calling(authorities, check), own, server)
+
+    def showing(self, context: ssl.SSLContext, own: str) -> None:
+        """Let a context of others show our certificate from now on, renewed or not; its authorities stay its own.
+
+        Raises:
+            TrustError: As for `listener`.
+        """
+        self._shown(context, own, None)
+
+    def refusal(self, chain: Sequence[bytes], host: str, server: str) -> str:
+        """Why a chain that counted for a server (`remote`) counts no longer; empty if it does."""
+        certificate, *between = chain
+        try:
+            certregistry.server(self._known, certificate, host, server, self._clock(), between)
+        except TrustError as error:
+            return error.sentence()
+        return ""
 
     def _authorities(self, server: str) -> tuple[bytes, ...]:
         """What TLS lets a certificate lead to; the registry is asked afterwards, and is stricter."""
@@ -248,10 +280,12 @@ class Certificates:
         found += [each.der for each in registry.pinned(server) if server]
         return tuple(dict.fromkeys(found))
 
-    def _shown(self, context: ssl.SSLContext, own: str, server: str = "") -> ssl.SSLContext:
+    def _shown(self, context: ssl.SSLContext, own: str, server: str | None = "") -> ssl.SSLContext:
+        """`server` is None where others say whom the context trusts."""
         if own:
             self._show(context, own)
-        self._contexts.append(_Context(weakref.ref(context), own, server, self._authorities(server)))
+        authorities = self._authorities(server) if server is not None else ()
+        self._contexts.append(_Context(weakref.ref(context), own, server, authorities))
         return context
 
     def _show(self, context: ssl.SSLContext, own: str) -> None:
@@ -334,7 +368,7 @@ class Certificates:
             context, own = each.ref(), each.own
             if context is None:
                 continue
-            authorities = self._authorities(each.server)
+            authorities = self._authorities(each.server) if each.server is not None else each.authorities
             self._contexts.append(each._replace(authorities=authorities))
             if authorities != each.authorities:
                 tlscontext.admit(context, authorities)

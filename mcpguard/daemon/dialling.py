@@ -28,9 +28,10 @@ from yarl import URL
 
 from mcpguard import __version__, limits
 from mcpguard.daemon import tls
+from mcpguard.daemon.registrytls import RegistryTls, needed
 from mcpguard.errors import GuardError, PeerError, TrustError, UpstreamError
 from mcpguard.identity.egress import reason_against
-from mcpguard.identity.remote import Remote, Target
+from mcpguard.identity.remote import REGISTRY, Remote, Target
 from mcpguard.model import visible
 from mcpguard.system.peercred import require_user
 
@@ -81,12 +82,20 @@ class Dialler:
         remote: Which one, and how it is known.
         target: Where it is; `remote.target` unless another page of the same server is meant.
         lookup: Resolves names.
+        registry: The certificate registry, for servers whose description names it.
 
     Attributes:
         url: The URL of requests, exactly as the manifest has it.
     """
 
-    def __init__(self, remote: Remote, target: Target | None = None, lookup: Lookup = look_up) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        target: Target | None = None,
+        lookup: Lookup = look_up,
+        registry: RegistryTls | None = None,
+    ) -> None:
+        self._registry = registry
         self.target = target or remote.target
         self._remote = remote
         self._lookup = lookup
@@ -138,11 +147,17 @@ class Dialler:
         )
 
     async def _prepare(self) -> None:
-        leaf = b""
-        if not self._remote.ca:
+        remote, leaf = self._remote, b""
+        if remote.ca == REGISTRY:
+            self._tls = needed(self._registry).context(self.target.host, remote.own)
+            self._tls.set_alpn_protocols(["http/1.1"])
+            return
+        if not remote.ca:
             leaf = await self._once(tls.looking())
-            tls.require_pinned(leaf, self._remote.pins)
-        self._tls = await asyncio.to_thread(tls.context, self._remote, leaf)
+            tls.require_pinned(leaf, remote.pins)
+        self._tls = await asyncio.to_thread(tls.context, remote, leaf)
+        if remote.own:
+            needed(self._registry).show(self._tls, remote.own)
 
     async def _once(self, context: ssl.SSLContext | None) -> bytes:
         """Connect, and hang up; the certificate that was shown, DER."""

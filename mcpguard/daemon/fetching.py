@@ -16,6 +16,7 @@ import aiohttp
 from mcpguard import limits
 from mcpguard.daemon.dialling import Dialler, Lookup, check_head, look_up, read_body, told
 from mcpguard.daemon.outgoing import Answer
+from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.errors import TrustError, UpstreamError
 from mcpguard.identity.remote import Remote, parse_web
 
@@ -30,11 +31,18 @@ class Fetcher:
         networks: Networks that may be connected to besides the public Internet.
         proxy: `http://HOST:PORT`; empty for none.
         lookup: Resolves names.
+        registry: The certificate registry, where `ca` is that.
     """
 
     def __init__(
-        self, ca: str, networks: tuple[str, ...] = (), proxy: str = "", lookup: Lookup = look_up
+        self,
+        ca: str,
+        networks: tuple[str, ...] = (),
+        proxy: str = "",
+        lookup: Lookup = look_up,
+        registry: RegistryTls | None = None,
     ) -> None:
+        self._registry = registry
         self._ca = ca
         self._networks = networks
         self._proxy = proxy
@@ -54,7 +62,7 @@ class Fetcher:
             raise UpstreamError(error.message, code=_UNREACHABLE, hint=error.hint) from error
         try:
             remote = Remote(url, ca=self._ca, networks=self._networks, proxy=self._proxy)
-            dialler = Dialler(remote, target, self._lookup)
+            dialler = Dialler(remote, target, self._lookup, self._registry)
             async with asyncio.timeout(limits.REMOTE_BRIEF_SECONDS):
                 return await _fetched(dialler, method, headers, body, most)
         except TrustError as error:

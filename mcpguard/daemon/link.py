@@ -2,7 +2,7 @@
 
 Rule 1: what is accepted is counted before anything of it is read, TLS handshakes among it; what is beyond a bound is
 closed and written down.
-Rule 2: a handshake that fails is a failed credential, counted against its network.
+Rule 2: a handshake that fails is a failed credential, counted against its network; hanging up is not.
 """
 
 from __future__ import annotations

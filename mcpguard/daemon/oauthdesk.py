@@ -34,6 +34,7 @@ from mcpguard.daemon.oauthstore import MemoryStore, Shelf, Store
 from mcpguard.daemon.outgoing import Fetch
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import GuardError, TrustError, UpstreamError
+from mcpguard.identity.remote import Remote as Place
 from mcpguard.model import JsonObject
 from mcpguard.protocol.control import Request
 
@@ -59,6 +60,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         key_id: `kid` of that key.
         secret_post: Whether the secret goes into the form.
         at_provider: Whether the client is one of `provider` instead.
+        place: Where the server is and how it is known, if it is not registered yet.
     """
 
     flow: str = ""
@@ -74,6 +76,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_id: str = ""
     secret_post: bool = False
     at_provider: bool = False
+    place: Place | None = None
 
 
 class Remotes(Protocol):
@@ -85,11 +88,29 @@ class Remotes(Protocol):
 
     store: Store
 
-    def lookup(self, name: str) -> Remote:
+    async def begin(self, name: str, place: Place | None) -> Remote:
+        """The remote server of a name, at which somebody is about to log in.
+
+        Args:
+            name: The name.
+            place: Where it is and how it is known, if it is not registered yet; None if nothing is said.
+
+        Raises:
+            GuardError: There is none, or no token could be kept.
+        """
+
+    async def lookup(self, name: str) -> Remote:
         """The remote server of a name.
 
         Raises:
             GuardError: There is none.
+        """
+
+    async def forget(self, name: str) -> None:
+        """Somebody has logged out: what was said at a login of a server that is not registered is gone.
+
+        Raises:
+            GuardError: It cannot be removed.
         """
 
     def fetch(self, remote: Remote) -> Fetch:
@@ -102,9 +123,16 @@ class NoRemotes:
     def __init__(self) -> None:
         self.store: Store = MemoryStore()
 
-    def lookup(self, name: str) -> Remote:
+    async def begin(self, name: str, place: Place | None) -> Remote:  # noqa: ARG002 (the protocol)
+        """See `Remotes`."""
+        return await self.lookup(name)
+
+    async def lookup(self, name: str) -> Remote:
         """See `Remotes`."""
         raise TrustError(f"no remote server is registered as {name[:64]!a}", hint="mcpguard server list")
+
+    async def forget(self, name: str) -> None:
+        """See `Remotes`."""
 
     def fetch(self, remote: Remote) -> Fetch:
         """See `Remotes`."""
@@ -129,6 +157,7 @@ class OAuthDesk:
         entropy: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._shelf = Shelf(remotes.store)
+        self._remotes = remotes
         self._lookup = remotes.lookup
         self._fetch = remotes.fetch
         self._append = append
@@ -188,7 +217,7 @@ class OAuthDesk:
 
     async def _begin(self, request: Request, caller: Caller) -> JsonObject:
         wish = _wish(request.text)
-        remote = self._lookup(request.name)
+        remote = await self._remotes.begin(request.name, wish.place)
         known = await self.authorizer(remote)
         remote = msgspec.structs.replace(known.remote, settings=_merged(known.remote.settings, wish))
         await self._keep_client(remote.settings, wish)
@@ -219,18 +248,24 @@ class OAuthDesk:
 
     async def _logout(self, request: Request, caller: Caller) -> JsonObject:
         name = request.name
-        remote = None if name.startswith(IDENTITY) else self._lookup(name)
-        held, fault = None, ""
+        remote, held, fault = None, None, ""
         try:
+            if not name.startswith(IDENTITY):
+                remote = await self._lookup(name)
             held = await self._held(name)
         except OAuthError as error:
             fault = error.message  # damaged, or of another URL: gone it shall be all the same
+        except TrustError as error:
+            if name not in await self._shelf.names():
+                raise
+            fault = error.message  # it was registered once
         revoked = False
         if remote is None:
             await self._shelf.drop(name)
         else:
             revoked = await self._revoked(remote, held) if held is not None else False
             await self._authorizers.setdefault(name, self._new(remote)).forget()
+        await self._remotes.forget(name)
         there = held is not None or bool(fault)
         if there:
             self._append([record.token("logout", name, by=caller.words, revoked=revoked)])
@@ -270,7 +305,7 @@ class OAuthDesk:
         """The token of a server, or of an identity provider."""
         if name.startswith(IDENTITY):
             return await self._shelf.identity(name)
-        return await self._shelf.held(self._lookup(name))
+        return await self._shelf.held(await self._lookup(name))
 
     def _login(self, ident: str) -> Login:
         found = self._logins.get(ident)

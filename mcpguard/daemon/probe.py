@@ -33,7 +33,9 @@ from mcpguard import __version__, limits
 from mcpguard.audit.knownvalues import of_environment
 from mcpguard.audit.redact import Redactor
 from mcpguard.credentials.environment import MINIMUM, for_manifest
+from mcpguard.daemon.outgoing import Authorizer
 from mcpguard.daemon.probed import Answers, Probed, merged
+from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.daemon.session import Upstream
 from mcpguard.daemon.spawn import Spawner
 from mcpguard.daemon.upstream import reach
@@ -98,12 +100,27 @@ def probe_remote_now(remote: Remote, *, tell: Callable[[str], None] = lambda _: 
     """Probe a server that somebody else runs, in an event loop of its own.
 
     Raises:
+        GuardError: As for `probe_remote`.
+    """
+    return asyncio.run(probe_remote(remote, tell=tell))
+
+
+async def probe_remote(
+    remote: Remote,
+    authorizer: Authorizer | None = None,
+    registry: Callable[[], RegistryTls] | None = None,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Probed:
+    """Ask a server that somebody else runs, in both eras.
+
+    Raises:
         TrustError: It is not the server that is meant, or is where it may not be.
         UpstreamError: It cannot be reached, or answers in no era.
     """
 
     async def start(redactor: Redactor) -> _Talk:
-        reached = await reach(remote, {})
+        reached = await reach(remote, {}, authorizer, registry() if registry is not None else None)
         talk = _Talk(reached, redactor)
         source, sink = reached.descriptors()
         silence, nothing = os.pipe()
@@ -111,9 +128,8 @@ def probe_remote_now(remote: Remote, *, tell: Callable[[str], None] = lambda _: 
         await talk.open(source, silence, sink)
         return talk
 
-    return asyncio.run(
-        _asked(start, limits.REMOTE_BRIEF_SECONDS, tell, "compare the URL with what its owner says")
-    )
+    hint = "compare the URL with what its owner says"
+    return await _asked(start, limits.REMOTE_BRIEF_SECONDS, tell, hint)
 
 
 async def probe(

@@ -71,7 +71,7 @@ def context(remote: Remote, leaf: bytes = b"") -> ssl.SSLContext:
         made.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(leaf))
     else:
         raise TrustError("nothing says which certificate the server must have")
-    if remote.client_cert:
+    if remote.client_cert and not remote.own:
         _load_client(made, remote)
     made.sslobject_class = _pinned(remote.pins)
     return made

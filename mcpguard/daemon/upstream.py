@@ -20,6 +20,7 @@ from mcpguard.system.peercred import Peer, attest
 
 if TYPE_CHECKING:
     from mcpguard.daemon.outgoing import Authorizer
+    from mcpguard.daemon.registrytls import RegistryTls
     from mcpguard.daemon.remote import Bridge
 
 
@@ -94,9 +95,18 @@ async def connect(path: bytes, uid: int) -> Listening:
 
 
 async def reach(
-    remote: Remote, tools: Mapping[str, JsonObject], authorizer: Authorizer | None = None
+    remote: Remote,
+    tools: Mapping[str, JsonObject],
+    authorizer: Authorizer | None = None,
+    registry: RegistryTls | None = None,
 ) -> Listening | Bridge:
-    """Connect to a server that a manifest describes; `tools`: its pinned definitions by name.
+    """Connect to a server that a manifest describes.
+
+    Args:
+        remote: Where it is.
+        tools: Its pinned definitions by name.
+        authorizer: Authorises requests; None if nobody logs in there.
+        registry: The certificate registry, for this connection.
 
     Raises:
         TrustError: It is not the server that the manifest names, or is where it may not be.
@@ -112,4 +122,4 @@ async def reach(
             f"servers at URLs need packages that are not installed ({error.name})", code=126,
             hint="pip install 'mcpguard[http]'",
         ) from error  # fmt: skip
-    return await over_http.reach(remote, tools, authorizer)
+    return await over_http.reach(remote, tools, authorizer, registry)

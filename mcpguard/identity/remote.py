@@ -32,6 +32,8 @@ from mcpguard.identity.egress import parse_network
 
 SYSTEM: Final = "system"
 """As `ca`: the certificate authorities that the operating system trusts."""
+REGISTRY: Final = "registry"
+"""As `ca`: the authorities and pins of the certificate registry; `registry:NAME` as `client_cert`: one kept there."""
 MCP: Final = "/mcp"
 """Path on a Unix socket, if none is given."""
 
@@ -54,11 +56,12 @@ class Remote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     Attributes:
         url: `https://...`, `http+unix:PATH[:/URI]` or `unix:PATH`.
-        ca: Certificates of the authorities that may vouch for it, PEM; `system` for those of the operating system;
-            empty where `pins` suffice.
+        ca: Certificates of the authorities that may vouch for it, PEM; `system` for those of the operating system,
+            `registry` for the certificate registry; empty where `pins` suffice.
         pins: SHA-256 of the public keys (SubjectPublicKeyInfo, DER) that its certificate may have, `sha256:HEX`;
             empty for any key.
-        client_cert: File with our certificate, and those that it needs, PEM; empty for none.
+        client_cert: File with our certificate, and those that it needs, PEM; `registry:NAME` for one of the
+            certificate registry, which has its key; empty for none.
         client_key: File with its key.
         networks: Networks that it may be in, besides the public Internet.
         proxy: `http://HOST:PORT` of a proxy that tunnels; empty for none.
@@ -80,6 +83,17 @@ class Remote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
             TrustError: As `parse_target`.
         """
         return parse_target(self.url)
+
+    @property
+    def own(self) -> str:
+        """Name of our certificate in the certificate registry; empty if none of it is shown."""
+        kind, colon, name = self.client_cert.partition(":")
+        return name if colon and kind == REGISTRY else ""
+
+    @property
+    def registered(self) -> bool:
+        """Whether the certificate registry has a part in it."""
+        return self.ca == REGISTRY or bool(self.own)
 
     @property
     def digest(self) -> str:
@@ -171,9 +185,16 @@ def check_remote(remote: Remote) -> Target:
     for pin in remote.pins:
         if parse_pin(pin) != pin:
             raise TrustError(f"the pin {pin[:80]!a} is not written as {parse_pin(pin)}")
-    if remote.ca not in ("", SYSTEM) and not _PEM.fullmatch(remote.ca):
+    if remote.ca not in ("", SYSTEM, REGISTRY) and not _PEM.fullmatch(remote.ca):
         raise TrustError("the CA is not a list of certificates in PEM", hint="give a file with nothing else")
-    if bool(remote.client_cert) != bool(remote.client_key):
+    if remote.ca == REGISTRY and remote.pins:
+        raise TrustError(
+            "with the certificate registry, pins are kept there",
+            hint="leave out --pin: mcpguard cert pin NAME FILE",
+        )
+    if remote.own and remote.client_key:
+        raise TrustError("a certificate of the registry has its key there", hint="leave out --client-key")
+    if not remote.own and bool(remote.client_cert) != bool(remote.client_key):
         raise TrustError("a client certificate and its key belong together", hint="give both or none")
     if remote.proxy:
         _web(f"{remote.proxy}/", ("http",))
@@ -182,8 +203,8 @@ def check_remote(remote: Remote) -> Target:
     if not target.socket and not remote.ca and not remote.pins:
         raise TrustError(
             f"nothing says which certificate {target.shown} must have",
-            hint="give its CA (--ca FILE) or its key (--pin sha256:...); or --ca system, whose authorities can vouch "
-            "for anybody",
+            hint="give its CA (--ca FILE, or --ca registry) or its key (--pin sha256:...); or --ca system, whose "
+            "authorities can vouch for anybody",
         )
     return target
 

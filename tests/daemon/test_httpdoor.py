@@ -376,6 +376,13 @@ def test_a_header_that_says_otherwise_than_the_body_is_a_mismatch(
     assert answer.error()[0] == -32020
 
 
+@pytest.mark.parametrize("fields", [{"Mcp_Method": "tools/call"}, {"Mcp_Method": None}, {"Mcp_Name": "now"}])
+def test_so_is_one_of_a_list(peer: Peer, fields: dict[str, str | None]) -> None:
+    answer = peer.modern(1, "tools/list", **fields)
+    assert answer.status == 400
+    assert answer.error()[0] == -32020
+
+
 def test_an_encoded_header_is_compared_decoded(peer: Peer) -> None:
     encoded = f"=?base64?{base64.b64encode(b'now').decode()}?="
     params = {"name": "now", "arguments": {"where": "böse"}}

@@ -28,7 +28,7 @@ class Ours(NoRemotes):
     def __init__(self, at: World) -> None:
         self.at, self.store = at, at.store
 
-    def lookup(self, name: str) -> Remote:
+    async def lookup(self, name: str) -> Remote:
         if name.startswith("no"):
             raise TrustError("there is none")
         return Remote(name, self.at.resource.url)
@@ -248,9 +248,11 @@ async def test_a_server_that_is_none() -> None:
             with pytest.raises(TrustError):
                 await on.ask(verb, name="nobody")
         none = NoRemotes()
-        for ask in (lambda: none.lookup("x"), lambda: none.fetch(Remote("x", "https://x.example"))):
+        for ask in (lambda: none.lookup("x"), lambda: none.begin("x", None)):
             with pytest.raises(TrustError, match="no remote server is registered as 'x'"):
-                ask()
+                await ask()
+        with pytest.raises(TrustError, match="no remote server is registered as 'x'"):
+            none.fetch(Remote("x", "https://x.example"))
 
 
 async def test_the_client_of_an_identity_provider_is_kept_for_it() -> None:

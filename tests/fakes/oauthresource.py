@@ -1,6 +1,7 @@
 """A remote server that wants tokens: a protected resource (RFC 9728, RFC 6750, RFC 9449) on loopback."""
 
 import ssl
+from collections.abc import Callable
 from typing import Any, Self
 
 from aiohttp import web
@@ -16,6 +17,7 @@ class Resource:
         taken: Tokens that it took; `refused`: what it refused, status and error.
         scopes: What a token needs.
         document: Members to put into its metadata; None takes one out.
+        serve: Gives the answer to a message of MCP, or None; without it, every request gets the name of its user.
         places: Where its metadata is: `challenge` (and the place that it names), `path`, `root`, or nothing.
     """
 
@@ -34,6 +36,7 @@ class Resource:
         self.refused: list[tuple[int, str]] = []
         self.used: set[str] = set()
         self.inner: Provider | None = None
+        self.serve: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
 
     async def start(self, provider: Provider) -> Self:
         self.providers.append(provider)
@@ -72,9 +75,17 @@ class Resource:
         fault, status, token = self._judged(request)
         if not fault:
             self.taken.append(token.access)
+            if self.serve is not None:
+                return await self._served(request)
             return web.json_response({"jsonrpc": "2.0", "id": 1, "result": {"sub": token.user}})
         self.refused.append((status, fault))
         return web.Response(status=status, headers=self._challenge(fault))
+
+    async def _served(self, request: web.Request) -> web.StreamResponse:
+        if request.method != "POST":
+            return web.Response(status=405)
+        found = self.serve(await request.json())
+        return web.Response(status=202) if found is None else web.json_response(found)
 
     def _judged(self, request):
         scheme, _, access = request.headers.get("Authorization", "").partition(" ")

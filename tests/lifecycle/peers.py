@@ -217,7 +217,10 @@ class Peer:
             self.connection.putheader(name, value)
         if data is not None and "Content-Length" not in merged and "Transfer-Encoding" not in merged:
             self.connection.putheader("Content-Length", str(len(data)))
-        self.connection.endheaders(data)
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it was refused by its head, and the answer is there already
+            self.connection.endheaders(data)
         return Answer(self.connection.getresponse())
 
     def post(self, body: Any, **fields: str | None) -> Answer:

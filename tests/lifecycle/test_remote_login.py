@@ -5,71 +5,37 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
 import pytest_asyncio
 
-from tests.daemon.oauthworld import AUTHORITY, World, world
 from tests.fakes.oauthmodels import Client
+from tests.lifecycle.farstage import Stage, far
 from tests.lifecycle.forms import FORMS, arrive, inside
-from tests.lifecycle.stage import MCPGUARD, House, until
-
-ROOT = Path(__file__).parents[2]
-BROWSER = """#!{python}
-import ssl, sys, urllib.request
-open({seen!r}, "a").write(repr(sys.argv[1:]) + "\\n")
-page = urllib.request.urlopen(sys.argv[1], context=ssl.create_default_context(cafile={ca!r}))
-assert b"go back to the terminal" in page.read()
-"""
+from tests.lifecycle.stage import MCPGUARD
 
 pytestmark = pytest.mark.asyncio
 
 
-class Stage(House):
-    """A house whose daemon has one remote server."""
+class Asked(Stage):
+    """Says where the server is with each login: it is not registered."""
 
-    at: World
-    seen: Path
-
-    async def verb(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
-        return await asyncio.to_thread(self.mcpguard, *words, **more)
-
-    def start(self) -> None:
-        words = [sys.executable, "-m", "tests.lifecycle.oauthdaemon"]
-        self.daemon = subprocess.Popen(
-            words, env=self.env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        assert until(self.answers), self.daemon.communicate()
-
-    def values(self) -> list[str]:
-        """Everything that must not be shown."""
-        provider = self.at.provider
-        return [text for token in provider.tokens for text in (token.access, token.refresh) if text] + [
-            client.secret for client in provider.clients.values() if client.secret
-        ]
+    async def verb(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        more_words = self.place if words[:3] == ("remote", "login", "files") else []
+        return await super().verb(*words, *more_words, **more)
 
 
 @pytest_asyncio.fixture
-async def place() -> AsyncIterator[Stage]:
-    with Stage() as made:
-        async with world() as at:
-            made.at, ca, browser = at, made.root / "ca.pem", made.root / "browser"
-            AUTHORITY.cert_pem.write_to_path(ca)
-            made.seen = made.root / "seen"
-            browser.write_text(BROWSER.format(python=sys.executable, seen=str(made.seen), ca=str(ca)))
-            browser.chmod(0o755)
-            made.env |= {
-                "MCPGUARD_TEST_REMOTE": at.resource.url, "MCPGUARD_TEST_CA": str(ca), "MCPGUARD_BROWSER": str(browser),
-            }  # fmt: skip
-            await asyncio.to_thread(made.start)
-            yield made
+async def place() -> AsyncIterator[Asked]:
+    async with far(Asked) as made:
+        await asyncio.to_thread(made.serve)
+        yield made
 
 
-async def test_login_status_logout(place: Stage) -> None:
+async def test_login_status_logout(place: Asked) -> None:
     at = place.at
     at.resource.scopes = {"read"}
     done = await place.verb("remote", "login", "files", "--yes")
@@ -91,7 +57,7 @@ async def test_login_status_logout(place: Stage) -> None:
     assert "forgotten and revoked" in gone.stdout
     assert token.revoked
     assert json.loads((await place.verb("remote", "status", "--json")).stdout)["servers"] == []
-    assert (await place.verb("remote", "logout", "files")).returncode == 1
+    assert (await place.verb("remote", "logout", "files")).returncode == 5  # nor is its place known any more
 
     place.daemon.terminate()
     said = place.daemon.communicate(timeout=20)[1]
@@ -106,7 +72,7 @@ async def test_login_status_logout(place: Stage) -> None:
     assert code not in everything + logged
 
 
-async def test_nothing_opens_without_a_yes(place: Stage) -> None:
+async def test_nothing_opens_without_a_yes(place: Asked) -> None:
     done = await place.verb("remote", "login", "files", stdin=subprocess.DEVNULL)
     assert done.returncode == 5
     assert "say it with --yes" in done.stderr
@@ -118,11 +84,11 @@ async def test_nothing_opens_without_a_yes(place: Stage) -> None:
         await asyncio.open_connection("127.0.0.1", port)
 
 
-async def test_a_person_is_asked_and_a_no_opens_nothing(place: Stage) -> None:
+async def test_a_person_is_asked_and_a_no_opens_nothing(place: Asked) -> None:
     def played(answer: str) -> str:
         child = pexpect.spawn(
             MCPGUARD[0],
-            [*MCPGUARD[1:], "remote", "login", "files"],
+            [*MCPGUARD[1:], "remote", "login", "files", *place.place],
             env=place.env,
             timeout=20,
             encoding="utf-8",
@@ -141,9 +107,9 @@ async def test_a_person_is_asked_and_a_no_opens_nothing(place: Stage) -> None:
     assert len(place.at.provider.tokens) == 1
 
 
-async def test_paste_opens_nothing_and_takes_the_address(place: Stage) -> None:
+async def test_paste_opens_nothing_and_takes_the_address(place: Asked) -> None:
     process = await asyncio.create_subprocess_exec(
-        *MCPGUARD, "remote", "login", "files", "--paste", env=place.env,
+        *MCPGUARD, "remote", "login", "files", "--paste", *place.place, env=place.env,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     url = ""
@@ -162,7 +128,7 @@ async def visit(place: Stage, url: str) -> tuple[int, str, str]:
     return await go(url, place.at.trust, follow=False)
 
 
-async def test_a_pasted_address_of_another_login_is_refused(place: Stage) -> None:
+async def test_a_pasted_address_of_another_login_is_refused(place: Asked) -> None:
     done = await place.verb(
         "remote", "login", "files", "--paste", input="http://127.0.0.1/callback?code=x&state=y\n"
     )
@@ -171,13 +137,13 @@ async def test_a_pasted_address_of_another_login_is_refused(place: Stage) -> Non
     assert place.at.provider.asked("/token") == []
 
 
-async def test_a_server_that_is_none_of_ours(place: Stage) -> None:
+async def test_a_server_that_is_none_of_ours(place: Asked) -> None:
     done = await place.verb("remote", "login", "other", "--yes")
     assert done.returncode == 5
     assert "no remote server is registered as 'other'" in done.stderr
 
 
-async def test_what_a_host_has_started_may_not_log_in_or_out(place: Stage) -> None:
+async def test_what_a_host_has_started_may_not_log_in_or_out(place: Asked) -> None:
     """An agent must not give itself an account."""
 
     def story() -> list[str]:
@@ -197,7 +163,7 @@ async def test_what_a_host_has_started_may_not_log_in_or_out(place: Stage) -> No
     assert place.at.provider.seen == []
 
 
-async def test_a_registered_client_and_its_secret(place: Stage) -> None:
+async def test_a_registered_client_and_its_secret(place: Asked) -> None:
     place.at.provider.clients["corp"] = Client("corp", "s3cret-of-corp-0001", "client_secret_basic")
     secret = place.root / "secret"
     secret.write_text("s3cret-of-corp-0001\n")
@@ -212,7 +178,7 @@ async def test_a_registered_client_and_its_secret(place: Stage) -> None:
     assert "s3cret" not in done.stdout + done.stderr
 
 
-async def test_a_client_of_our_own_needs_no_browser(place: Stage) -> None:
+async def test_a_client_of_our_own_needs_no_browser(place: Asked) -> None:
     provider = place.at.provider
     provider.clients["svc"] = Client(
         "svc", "s3cret-of-svc-0001", "client_secret_post", grants=("client_credentials",)
@@ -242,7 +208,7 @@ async def test_a_client_of_our_own_needs_no_browser(place: Stage) -> None:
         assert value not in log + done.stdout + done.stderr + wrong.stderr
 
 
-async def test_a_browser_that_is_no_program(place: Stage) -> None:
+async def test_a_browser_that_is_no_program(place: Asked) -> None:
     for named in ("browser", shlex.quote("/bin/sh -c id"), str(place.root)):
         place.env["MCPGUARD_BROWSER"] = named
         done = await place.verb("remote", "login", "files", "--yes")
