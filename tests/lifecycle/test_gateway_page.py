@@ -306,12 +306,6 @@ def test_28_a_digest_that_was_revoked_does_not_run(walk: Walk) -> None:
     assert not walk.records(type="session", event="ready", server="bad")
 
 
-def test_28_a_digest_that_was_revoked_does_not_run(walk: Walk) -> None:
-    assert "revoked" in walk.said(28, "python3 host.py bad")
-    assert walk.records(type="session", event="refused", server="bad")
-    assert not walk.records(type="session", event="ready", server="bad")
-
-
 def test_34_nothing_listens_in_plain_text(walk: Walk) -> None:
     said = walk.said(34, "mcpguard serve --listen tcp:")
     assert "tcp:, which shows credentials and calls to everybody on the way" in said
