@@ -168,7 +168,7 @@ class Badge(Chain):
     async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
         if not self.at_work:
             raise PeerError("the authenticator badge refuses: not at work")
-        seen = sorted(found.principals)[-1]
+        seen = max(found.principals)
         return Authenticated(frozenset({f"plugin:badge={seen}"}), {"plugins": ["badge"]}, tools=("now",))
 
     async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
