@@ -9,7 +9,6 @@ import pytest
 from mcpguard import limits
 from mcpguard.credentials.dpop import NonceWanted
 from mcpguard.daemon.peering import covers
-from mcpguard.errors import PeerError
 from tests.daemon.doorway import Doorway, story
 from tests.daemon.loops import eventually
 from tests.lifecycle.peers import Peer

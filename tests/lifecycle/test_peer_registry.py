@@ -247,3 +247,51 @@ def test_70_a_certificate_that_is_revoked_ends_the_session_that_came_with_it(
         pytest.raises((ssl.SSLError, ConnectionError)),
     ):
         peer.greet()
+
+
+def test_the_walk_through_of_the_docs_from_nothing_to_a_call() -> None:
+    """`docs/serve.md`, "From nothing to another machine that calls a tool": each command as it stands there."""
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    block = text.partition("## From nothing to another machine that calls a tool")[2].partition("\n## ")[0]
+    commands = [
+        line.partition(" #")[0].split() for line in block.splitlines() if line.startswith("    mcpguard ")
+    ]
+    made, served = commands[:-1], commands[-1]
+    assert [words[1] for words in made] == ["ca", "ca", "ca", "apikey", "policy"]
+    assert served[1] == "serve"
+    with Place() as place:
+        place.serve()
+        place.found()
+        talking(place, "files")
+        (place.root / "words").write_text("correct horse battery staple\n")
+        (place.root / "words").chmod(0o600)
+        policy = block.partition("```toml\n")[2].partition("```")[0]
+        (place.root / "policy.toml").write_text(policy.replace("read_*", "now"))
+        for words in made:
+            place.run(*words[1:], cwd=place.root)
+        at = served.index("--listen") + 1
+        served[at] = "tls:127.0.0.1:0"
+        with Served(place, *served[2:]) as door:
+            url = f"https://guard.example:{door.port}/mcp/files"
+            key = (place.root / "build" / "key").read_text().strip()
+            hello = {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "c", "version": "1"},
+            }
+            words = [
+                "curl", "--silent", "--show-error", "--max-time", "30", "--resolve", f"guard.example:{door.port}:127.0.0.1",
+                "--cacert", "build/ca.crt", "--cert", "build/build.crt", "--key", "build/build.key",
+                "--header", f"Authorization: Bearer {key}", "--header", "Content-Type: application/json",
+                "--header", f"Accept: {BOTH}", "--header", "Host: guard.example:8443",
+                "--data", json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}), url,
+            ]  # fmt: skip
+            done = subprocess.run(
+                words, cwd=place.root, capture_output=True, text=True, timeout=60, check=True
+            )
+            assert "result" in json.loads(done.stdout), done.stdout
+            context = spoken(place.root / "build", "build")
+            with bearing(Peer(door.port, "files", tls=context), key) as peer:
+                assert peer.greet().status == 200
+                assert listed(peer) == ["now"]
+                assert "content" in peer.call(1, "now").message()["result"]
