@@ -21,6 +21,7 @@ from mcpguard.audit.chain import State
 from mcpguard.audit.record import parse_line
 from mcpguard.cli import client
 from mcpguard.cli.checked import Finding, bad, note, ok
+from mcpguard.cli.listenercheck import listeners
 from mcpguard.cli.scan import here
 from mcpguard.cli.secretcheck import vault
 from mcpguard.cli.servicecheck import service
@@ -272,6 +273,7 @@ CHECKS: Final = (
     directories,
     daemon,
     service,
+    listeners,
     clock,
     policy,
     chain,

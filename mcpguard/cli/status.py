@@ -36,6 +36,7 @@ def _lines(reply: JsonObject) -> list[str]:
         f"open     {len(reply['connections'])} connections, {reply['served']} since the start",
     ]
     lines += _export(reply.get("export", {}))
+    lines += [_listener(each) for each in reply.get("listeners", [])]
     lines += [_connection(connection) for connection in reply["connections"]]
     return lines + watched(reply)
 
@@ -52,6 +53,15 @@ def watched(reply: JsonObject) -> list[str]:
         why = f" ({visible(entry['reason'])})" if entry["reason"] else ""
         lines.append(f"{what} {visible(entry['subject'])} since {visible(entry['since'])}{why}")
     return lines
+
+
+def _listener(each: JsonObject) -> str:
+    """One listener: where and for whom, or why it is not open."""
+    name, trouble = visible(each["name"]), visible(each["trouble"])
+    if "listen" not in each:
+        return f"BAD      the listener {name} is not open: {trouble}"
+    line = f"listens  {name}: {visible(each['listen'])} for {' and '.join(map(visible, each['auth']))}"
+    return f"{line}; {trouble}" if trouble else line
 
 
 def _export(export: JsonObject) -> list[str]:

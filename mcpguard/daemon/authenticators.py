@@ -119,6 +119,21 @@ class Authenticators:
             self._note(error, presented, required)
             raise
 
+    def asked_always(self) -> bool:
+        """Whether `vet` has something to ask or to refuse."""
+        self.reload()
+        return bool(self.fault) or any(each.settings.always for each in self._plugins.values())
+
+    async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
+        """What plug-ins that are `always` asked add to a peer whom its connection alone shows.
+
+        Raises:
+            PeerError: One refuses, or `auth.toml` is not valid: it may name one.
+        """
+        bare = msgspec.structs.replace(found, evidence={})
+        whole = await self._plugged(bare, presented, [])
+        return msgspec.structs.replace(whole, instance="")
+
     async def recheck(self, found: Authenticated) -> None:
         """What was found counts still; issuers and plug-ins are asked where that is due.
 
@@ -127,10 +142,14 @@ class Authenticators:
         """
         if why := self.still(found):
             raise PeerError(why, hint="connect again with a fresh one")
+        self._require_settings()
         if token := found.evidence.get(JWT):
-            self._require_settings()
             await self._tokens.recheck(token)
-        for name in found.evidence.get("plugins", ()):
+        asked = found.evidence.get("plugins", ())
+        for name, each in self._plugins.items():
+            if each.settings.always and name not in asked:
+                raise PeerError(f"the authenticator {name} was not asked yet", hint="connect again")
+        for name in asked:
             await self._plugin(name).recheck(found)
 
     async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:  # noqa: ARG002 (of listeners)

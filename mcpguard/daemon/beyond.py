@@ -6,6 +6,7 @@ Cost: what speaks TLS, HTTP or JWT is loaded when it is first used, and never in
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 import weakref
@@ -190,6 +191,7 @@ class Chain:
 
     def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
+        self._file = str(paths.auth_dir() / "auth.toml")
         self._made: Authenticators | None = None
         self._ticking: asyncio.Task[None] | None = None
 
@@ -207,6 +209,16 @@ class Chain:
     async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
         """See `Authenticators`."""
         return await self._all.authenticate(presented, required)
+
+    def asked_always(self) -> bool:
+        """See `Authenticators`; without an `auth.toml` nothing is loaded to know it."""
+        if self._made is None and not os.path.lexists(self._file):
+            return False
+        return self._all.asked_always()
+
+    async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
+        """See `Authenticators`."""
+        return await self._all.vet(found, presented)
 
     async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
         """See `Authenticators`."""

@@ -4,6 +4,8 @@ Rule 1: all kinds that a listener names are required. What is not shown, or cann
 Rule 2: kinds that are joined narrow: who shows two credentials may what both allow, and is called by the names of
 both.
 
+Rule 3: what must be asked of every peer (`always` in auth.toml) is asked whatever the listener names.
+
 `uid` is what the kernel says of the peer of a Unix socket, `cert` the verified certificate of a TLS client. Every
 other kind is an authenticator's.
 """
@@ -35,6 +37,16 @@ class Authenticators(Protocol):
 
         Raises:
             PeerError: It is not shown, or not right; a sentence without anything secret.
+        """
+
+    def asked_always(self) -> bool:
+        """Whether every peer must be put to `vet`. Quick: asked for each request."""
+
+    async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
+        """What those that must be asked of every peer add to what the connection shows.
+
+        Raises:
+            PeerError: One of them refuses, or it is not known which there are.
         """
 
     async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
@@ -86,12 +98,12 @@ class ConnectionAuth:
             PeerError: The peer may not connect here, whatever it shows.
         """
         found = self._connected(presented)
-        other = None
-        if self.required and self._others is not None:
-            try:
-                other = await self._others.authenticate(presented, self.required)
-            except PeerError as error:
-                raise Unknown(error.message, hint=error.hint) from error
+        if not self.required or self._others is None:
+            return _joined(found, await self._added(found, presented))
+        try:
+            other = await self._others.authenticate(presented, self.required)
+        except PeerError as error:
+            raise Unknown(error.message, hint=error.hint) from error
         return _joined(found, other)
 
     async def renewed(self, found: Found, presented: Presented) -> Found:
@@ -100,10 +112,23 @@ class ConnectionAuth:
         Raises:
             PeerError: They count no more.
         """
-        other = found.other
-        if other is not None and self._others is not None:
+        connected, other = self._connected(presented), found.other
+        if other is None:  # `always` may have been written meanwhile
+            return _joined(connected, await self._added(connected, presented))
+        if self._others is not None:
             other = await self._others.renew(other, presented)
-        return _joined(self._connected(presented), other)
+        return _joined(connected, other)
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether others than the connection have a say in who a peer is."""
+        return bool(self.required) or (self._others is not None and self._others.asked_always())
+
+    async def _added(self, connected: list[Authenticated], presented: Presented) -> Authenticated | None:
+        """What is added whatever the listener requires; a refusal is no wrong credential: no other one would do."""
+        if self._others is None or not connected or not self._others.asked_always():
+            return None
+        return await self._others.vet(_joined(connected, None).whole, presented)
 
     def _connected(self, presented: Presented) -> list[Authenticated]:
         """What the connection alone shows."""

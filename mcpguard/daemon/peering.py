@@ -140,7 +140,7 @@ class Peering:
         if why := party.recheck():
             session.cut(why)
             return
-        if not self.auth.required:
+        if party.found.other is None and not self.auth.looks_again:
             return
         try:
             async with asyncio.timeout(self.listen.recheck):

@@ -67,6 +67,12 @@ class Keys:
             )
         return found
 
+    def asked_always(self) -> bool:
+        return False
+
+    async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
+        raise AssertionError("nothing is asked of every peer here")
+
     async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
         if why := self.still(found):
             raise PeerError(why)

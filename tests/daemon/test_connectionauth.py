@@ -45,6 +45,12 @@ class Chain:
             raise PeerError("the key is wrong")
         return Authenticated(frozenset({"key:k"}), {"key": "k"}, instance="key:k", **self.more)  # type: ignore[arg-type]
 
+    def asked_always(self) -> bool:
+        return False
+
+    async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
+        raise AssertionError("nothing is asked of every peer here")
+
     async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
         assert found.instance == "key:k"  # its own part, not what was joined with it
         if self.gone:
@@ -145,3 +151,64 @@ def test_what_holds_is_asked_again_of_both() -> None:
 def test_a_kind_that_nothing_checks_opens_no_listener() -> None:
     with pytest.raises(ConfigError, match="jwt"):
         ConnectionAuth(listen("cert", "jwt"), Keeper(), None)  # type: ignore[arg-type]
+
+
+# --- what every peer is asked, whatever the listener requires ------------------------------------------------------
+
+
+class Badge(Chain):
+    """Asked of every peer while `on`; lets in those that are at work."""
+
+    on = True
+    at_work = True
+
+    def asked_always(self) -> bool:
+        return self.on
+
+    async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
+        if not self.at_work:
+            raise PeerError("the authenticator badge refuses: not at work")
+        seen = max(found.principals)
+        return Authenticated(frozenset({f"plugin:badge={seen}"}), {"plugins": ["badge"]}, tools=("now",))
+
+    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+        assert found.evidence == {"plugins": ["badge"]}
+        return await self.vet(found, presented)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"), [("uid", Presented(uid=os.getuid())), ("cert", Presented(certificate=b"build"))]
+)
+def test_a_listener_that_requires_only_its_connection_asks_those_that_are_asked_always(
+    kind: str, shown: Presented
+) -> None:
+    badge = Badge()
+    auth = ConnectionAuth(listen(kind), Keeper(), badge)  # type: ignore[arg-type]
+    whole = found(auth, shown).whole
+    assert any(each.startswith("plugin:badge=") for each in whole.principals)
+    assert any(each.startswith(f"{kind}:") for each in whole.principals)
+    assert whole.tools == ("now",)
+    badge.at_work = False
+    with pytest.raises(PeerError, match="not at work") as refused:
+        found(auth, shown)
+    assert not isinstance(refused.value, Unknown)  # another credential would not do: no lockout for it
+
+
+def test_what_is_asked_always_is_asked_of_open_connections_too() -> None:
+    badge = Badge()
+    badge.on = False
+    auth = ConnectionAuth(listen("uid"), None, badge)
+    shown = Presented(uid=os.getuid())
+    first = found(auth, shown)
+    assert first.other is None
+    assert not auth.looks_again
+    badge.on, badge.at_work = True, False  # somebody wrote it into auth.toml
+    assert auth.looks_again
+    with pytest.raises(PeerError, match="not at work"):
+        asyncio.run(auth.renewed(first, shown))
+    badge.at_work = True
+    second = asyncio.run(auth.renewed(first, shown))
+    assert second.whole.tools == ("now",)
+    badge.at_work = False
+    with pytest.raises(PeerError, match="not at work"):
+        asyncio.run(auth.renewed(second, shown))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mcpguard import limits
+from mcpguard.credentials.dpop import NonceWanted
 from mcpguard.daemon.peering import covers
-from mcpguard.errors import PeerError
 from tests.daemon.doorway import Doorway, story
 from tests.daemon.loops import eventually
 from tests.lifecycle.peers import Peer
@@ -248,12 +248,9 @@ def test_wrong_keys_are_kept_away_and_the_right_one_beside_them_is_not(directory
 
 
 def test_a_proof_that_needs_a_nonce_is_told_so_and_counts_as_no_failure(directory: Path) -> None:
-    class NonceWanted(PeerError):
-        nonce = "n-1"
-
     async def told(doorway: Doorway) -> None:
         async def wants(*_: object) -> None:
-            raise NonceWanted("the DPoP proof needs a nonce of this server")
+            raise NonceWanted("n-1")
 
         doorway.keys.authenticate = wants  # type: ignore[method-assign]
 
