@@ -204,7 +204,8 @@ class Threaded:
         self._thread.join()
         for task in (left := asyncio.all_tasks(self._loop)):
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if left:  # of nothing, `gather` is a future of another loop
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._loop.close()
 
     def _call(self, what: Any) -> Any:
