@@ -13,7 +13,7 @@ The rooms, and what each may know (imports point down)::
                manifests, whose signatures count, digests of definitions           pure
     hosts      what is known of agent hosts; their configurations, edited by span   pure
     approvals  questions to people, what a yes is for, the words that are read      pure
-    credentials  which part of an environment a server may see                      pure
+    credentials  what of an environment a server may see, references to secrets     pure
     model      values that several rooms speak
     errors, limits
 

@@ -12,6 +12,7 @@ from mcpguard.cli.main import cli
 from mcpguard.policy.document import parse, parse_project
 from mcpguard.policy.lint import notices
 from mcpguard.policy.trials import parse_trials
+from mcpguard.system import servefile
 from tests.cli import manpage
 from tests.hosts import page
 
@@ -31,6 +32,13 @@ def test_every_example_is_valid(text: str) -> None:
         assert not [
             one.words for one in notices(ruleset) if "never" in one.words or "changes nothing" in one.words
         ]
+
+
+def test_the_examples_of_listeners_are_valid() -> None:
+    text = (ROOT / "docs" / "serve.md").read_text()
+    listeners, policy = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert [each.name for each in servefile.parse(listeners, "example")] == ["build", "containers"]
+    assert parse(policy.encode(), "example").rules[0].who == ("role:ci",)
 
 
 def test_there_are_examples() -> None:

@@ -98,6 +98,7 @@ _USERINFO: Final = re.compile(
 _PLAIN: Final = re.compile(
     rb"(?:true|false|null|none|undefined|yes|no|[*x.]+|\$\{?\w+\}?|%\w+%|\W+)", re.IGNORECASE
 )
+_ISSUER: Final = b"https://"
 _MARKED: Final = "«redacted:".encode()
 
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
@@ -192,6 +193,8 @@ def _behind(data: bytes, start: int, end: int, word: str) -> Span | None:
     value = match[group]
     if value.startswith(_MARKED) or _PLAIN.fullmatch(value):
         return None
+    if word == "jwt" and value.startswith(_ISSUER):
+        return None  # a principal, `jwt:ISSUER#SUBJECT`; a token begins otherwise
     if _kinds.get(word) == "strong":
         prose = (
             group == "bare" and bool(match["blank"]) and match["sign"] == b":" and value.strip(b".").isalpha()

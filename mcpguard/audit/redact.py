@@ -124,7 +124,7 @@ class Redactor:
             (start, end, "known", secret)
             for start, end, secret in (self.known.find(data) if known is None else known)
         ]
-        names = _HANDLE.finditer(data) if _MARK in data else ()
+        names = _HANDLE.finditer(data) if data.find(_MARK) >= 0 else ()
         handles = [found.span() for found in names]
         spans += [
             (start, end, kind, data[start:end])

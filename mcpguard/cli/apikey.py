@@ -85,9 +85,8 @@ def create(name: str, output: str | None, as_json: bool, expires: float, **bound
     with errors_told(as_json=as_json):
         certificates = [_fingerprint(each) for each in bounds.pop("certificates")]
         wanted = {"seconds": expires, "certificates": certificates, **{k: list(v) for k, v in bounds.items()}}
-        place = _Place(output)
-        client.ensure()
-        with place:
+        with _Place(output) as place:
+            client.ensure()
             reply = client.request({"verb": "apikey-create", "name": name, "text": _encoded(wanted)})
             place.put(reply["key"])
         _show_once(reply, place, as_json=as_json)
@@ -109,9 +108,8 @@ def rotate(name: str, overlap: float, expires: float | None, output: str | None,
     with errors_told(as_json=as_json):
         if expires == 0.0:
             raise click.UsageError("--expires needs a time here; make another key for one that never ends")
-        place = _Place(output)
-        client.ensure()
-        with place:
+        with _Place(output) as place:
+            client.ensure()
             wanted = {"seconds": expires or 0.0}
             reply = client.request(
                 {"verb": "apikey-rotate", "name": name, "seconds": overlap, "text": _encoded(wanted)}

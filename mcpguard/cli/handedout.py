@@ -50,6 +50,7 @@ def carry_out(verb: str, name: str, asked: JsonObject, place: Place, *, as_json:
             raise TrustError(
                 f"there is a key {name}.key in {place.out} already", hint="name another directory"
             )
+        certified.write_files(place.out, {})  # whether it can be written, before there is anything to write
         request, files[f"{name}.key"] = _new_key(name)
         asked = {**asked, "request": request}
     reply = certified.ask(verb, asked)

@@ -108,7 +108,7 @@ def _introduce(files: list[HostFile], faults: list[Fault], secrets: list[Remark]
     tell(*(f"left alone: {line}" for file in files for line in unclear(file.servers)))
     tell(*(f"left alone: {fault.sentence}" for fault in faults))
     if secrets:
-        tell("secrets in plain text; they stay where they are, and can be moved:")
+        tell("secrets in plain text; they stay where they are, until: mcpguard secret import")
         tell(*(f"  {one.file}:{one.line}: {one.server}: {one.words}" for one in secrets[:_SHOWN]))
 
 

@@ -42,7 +42,7 @@ VERBS: Final = {
     "key": "signing keys of yours",
     "trust": "whose signatures count",
     "ca": "a small certificate authority of your own",
-    "cert": "which certificates are authorised, until when, where they are pinned",
+    "cert": "certificates that count, until when, pinned where",
     "secret": "keep secrets for servers, out of configurations",
     "sign": "sign a manifest",
     "verify": "check a signed manifest",

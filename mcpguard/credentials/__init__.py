@@ -1,1 +1,1 @@
-"""Which part of an environment, and later which secrets, a server may see. Pure; never the secrets themselves."""
+"""Which part of an environment a server may see, and references to secrets. Pure; never the secrets themselves."""

@@ -467,6 +467,7 @@ class Daemon:
         else:
             if rules.digest != before:
                 self._put_in_force(before, rules, rules.file)
+        self._beyond.load()
         self._service.notify.ready(self._in_a_line())
 
     def _put_in_force(self, before: str, rules: RuleSet, source: str) -> None:

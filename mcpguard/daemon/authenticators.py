@@ -264,7 +264,7 @@ class Authenticators:
     async def _apikey(self, presented: Presented) -> Authenticated:
         scheme, shown = credential(presented.authorization)
         if scheme != "bearer" or not shown:
-            raise PeerError("no API key was shown", hint="Authorization: Bearer mcpg_...")
+            raise PeerError("no API key was shown", hint="as a Bearer credential, mcpg_...")
         certificate = _digest(presented.certificate).hex() if presented.certificate else ""
         key, secret = self._keys.recognise(shown, presented.uid, certificate, presented.network)
         expires = apikey.expiry(key, secret)

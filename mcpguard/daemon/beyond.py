@@ -136,7 +136,7 @@ class Beyond:
         self._probes.close()
 
     async def close(self) -> None:
-        """Write down what is not yet."""
+        """Wait for tokens that are on their way, and write down what is not yet."""
         await self._oauth.settled(_SETTLE_SECONDS)
         await self._chain.close()
         self._certificates.close()
@@ -152,7 +152,7 @@ class Beyond:
 
     def described(self) -> JsonObject:
         """What `status` shows of it."""
-        return self._doors.described()
+        return {"listeners": self._doors.described()["listeners"]}
 
     def reading(self) -> dict[str, Verb]:
         """Verbs that change nothing."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mcpguard.identity.certregistry import Issued
 
 _log: Final = logging.getLogger("mcpguard")
+_REFUSED_SECONDS: Final = 10.0
+_REFUSED_KINDS: Final = 256
 _A = TypeVar("_A", bound=msgspec.Struct)
 
 
@@ -132,6 +134,7 @@ class CertDesk:
         self._recorder = recorder
         self._keeper: Certificates | None = None
         self._failing = ""
+        self._told: dict[tuple[str, str], float] = {}
 
     @property
     def keeper(self) -> Certificates:
@@ -354,6 +357,14 @@ class CertDesk:
         self._recorder.append([record.certificate(event, **members)], durable=True)
 
     def _refused(self, what: str, why: str) -> None:
+        """Record a refusal, the same one at most every few seconds: whoever tries again and again fills no disk."""
+        now = asyncio.get_running_loop().time()
+        if now - self._told.get((what, why), -_REFUSED_SECONDS) < _REFUSED_SECONDS:
+            return
+        if len(self._told) >= _REFUSED_KINDS:
+            del self._told[next(iter(self._told))]
+        self._told.pop((what, why), None)
+        self._told[what, why] = now
         self._recorder.later([record.certificate("refused", name=what, reason=why)])
 
 

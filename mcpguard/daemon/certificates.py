@@ -4,6 +4,10 @@ Rule 1. What counts is what the registry says at this moment; a context that was
 Rule 2. A renewal is for new connections. The certificate before counts until it ends (`tlscontext`).
 Rule 3. Whatever is wrong with a revocation list of others (missing, stale, older than one before) refuses what needs
 it.
+
+Cost: `still_valid` 0.4 to 0.6 us; `identify` 4 to 6 us for a certificate that was met before, 1.2 to 1.8 ms for a new
+one; a tick without work 0.2 us; a renewal holds the loop for about 35 ms, most of it for the disk (CPython 3.11, two
+runs of tests/bench/renewal.py on a 2-core virtual machine whose load was 7).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives import serialization
@@ -62,6 +66,18 @@ def _untold(_what: str, _why: str) -> None:
     """Tell nobody."""
 
 
+class _Context(NamedTuple):
+    """A context that was given away: what it shows, which server it calls, and the authorities that it has from here.
+
+    `server` is None where others say whom it trusts.
+    """
+
+    ref: weakref.ref[ssl.SSLContext]
+    own: str
+    server: str | None
+    authorities: tuple[bytes, ...]
+
+
 class _Met(msgspec.Struct, frozen=True):
     """A certificate that counted: whom it stands for, and for what it was shown; no server for a client's."""
 
@@ -92,7 +108,7 @@ class Certificates:
         self._clock = clock
         self._refused = refused
         self._watchers: list[Revoked] = []
-        self._contexts: list[tuple[weakref.ref[ssl.SSLContext], str, str | None]] = []
+        self._contexts: list[_Context] = []
         self._lists: dict[str, revocationlist.RevocationList | TrustError] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -268,7 +284,8 @@ class Certificates:
         """`server` is None where others say whom the context trusts."""
         if own:
             self._show(context, own)
-        self._contexts.append((weakref.ref(context), own, server))
+        authorities = self._authorities(server) if server is not None else ()
+        self._contexts.append(_Context(weakref.ref(context), own, server, authorities))
         return context
 
     def _show(self, context: ssl.SSLContext, own: str) -> None:
@@ -311,7 +328,7 @@ class Certificates:
         """The registry has changed: look at it anew, show what was renewed, tell of what counts no longer."""
         before = self._known
         self._follow(self._store.load())
-        names = {own for _, own, _ in self._contexts if own not in self.feeds}
+        names = {each.own for each in self._contexts if each.own not in self.feeds}
         renewed = {name for name in names if before.registry.current(name) != self.registry.current(name)}
         self._renew_contexts(renewed)
         self._look_again(before)
@@ -346,13 +363,15 @@ class Certificates:
         """
         from mcpguard.daemon import tlscontext  # noqa: PLC0415 (ssl is loaded when it is used)
 
-        self._contexts = [each for each in self._contexts if each[0]() is not None]
-        for ref, own, server in self._contexts:
-            context = ref()
+        known, self._contexts = self._contexts, []
+        for each in known:
+            context, own = each.ref(), each.own
             if context is None:
                 continue
-            if server is not None:
-                tlscontext.admit(context, self._authorities(server))
+            authorities = self._authorities(each.server) if each.server is not None else each.authorities
+            self._contexts.append(each._replace(authorities=authorities))
+            if authorities != each.authorities:
+                tlscontext.admit(context, authorities)
             if own not in names:
                 continue
             try:

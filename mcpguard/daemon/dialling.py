@@ -53,6 +53,7 @@ _BROKEN_OFF: Final = (
 _HEAD_BYTES: Final = limits.REMOTE_HEADERS * 1024
 _END: Final = re.compile(rb"\n\r?\n")
 _FOLDED: Final = re.compile(rb"\n[ \t]")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1")
 
 Lookup = Callable[[str, int], Awaitable[list[tuple[int, str]]]]
@@ -82,6 +83,9 @@ class Dialler:
         target: Where it is; `remote.target` unless another page of the same server is meant.
         lookup: Resolves names.
         registry: The certificate registry, for servers whose description names it.
+
+    Attributes:
+        url: The URL of requests, exactly as the manifest has it.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Dialler:
         self._remote = remote
         self._lookup = lookup
         self._tls: ssl.SSLContext | None = None
+        self.url: Final = URL(self.target.request if self.target.scheme != "unix" else "", encoded=True)
         proxy = remote.proxy.removeprefix("http://").rpartition(":")
         self._hop = (proxy[0] or self.target.host).strip("[]"), int(proxy[2] or self.target.port)
 
@@ -125,11 +130,6 @@ class Dialler:
         return session.request(
             method, self.url, allow_redirects=False, proxy=self._remote.proxy or None, **more
         )
-
-    @property
-    def url(self) -> URL:
-        """The URL of requests, exactly as the manifest has it."""
-        return URL(self.target.request, encoded=True)
 
     # --- TCP ---------------------------------------------------------------------------------------------------
 
@@ -320,12 +320,13 @@ def check_head(answer: aiohttp.ClientResponse) -> None:
     if len(fields) > limits.REMOTE_HEADERS:
         raise HeadError(f"more than {limits.REMOTE_HEADERS} header fields")
     names = [name.lower() for name, _ in fields]
-    for name in _SINGLE:
-        if names.count(name.encode()) > 1:
-            raise HeadError(f"the header field {name} came twice")
+    if len(set(names)) < len(names):
+        for name in _SINGLE:
+            if names.count(name.encode()) > 1:
+                raise HeadError(f"the header field {name} came twice")
     if b"content-length" in names and b"transfer-encoding" in names:
         raise HeadError("both Content-Length and Transfer-Encoding")
-    if any(byte < 0x20 and byte != 0x09 for _, value in fields for byte in value):
+    if any(_CONTROL.search(value) for _, value in fields):
         raise HeadError("a header field with a control character")
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise HeadError("a compressed body, which was not asked for")

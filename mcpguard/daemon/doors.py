@@ -136,12 +136,12 @@ class Door:
 
     def close(self) -> None:
         """Listen no more, and end every session."""
-        self._acceptor.close()
-        if self.listen.path:
-            Path(self.listen.path).unlink(missing_ok=True)
         for side in (self._http, self._lines):
             if side is not None:
                 side.close()
+        self._acceptor.close()
+        if self.listen.path:
+            Path(self.listen.path).unlink(missing_ok=True)
 
     def _renew_context(self, keeper: Keeper) -> None:
         try:
@@ -154,8 +154,9 @@ class Door:
             _log.info("the listener %s has new certificates", self.listen.name)
 
     async def _look_again(self) -> None:
-        for session, party in self._sessions():
-            await self._peering.look_again(session, party)
+        await asyncio.gather(
+            *(self._peering.look_again(session, party) for session, party in self._sessions())
+        )
 
     def _sessions(self) -> list[tuple[Session, NetworkParty]]:
         found = list(self._lines.sessions) if self._lines is not None else []

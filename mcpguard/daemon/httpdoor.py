@@ -113,6 +113,8 @@ class HttpDoor:
             refusal.final = True
             self._peering.note(refusal, link.presented)
             raise
+        if link.over:
+            raise Refusal(503, "this listener is closed")
         presented = self._shown(request, fields, link)
         if link.fault is not None:
             raise self._peering.refusal(403, link.fault, presented)

@@ -186,7 +186,11 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer has connected, its TLS handshake done."""
         super().connection_made(transport)
-        self._wait_for_head()
+        self.link.hang_up = self.force_close
+        if self.link.over:  # closed while the handshake lasted
+            self.force_close()
+        else:
+            self._wait_for_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The peer has gone."""

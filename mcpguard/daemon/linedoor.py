@@ -86,6 +86,7 @@ class LineDoor:
             lambda: protocol, connection, ssl=context, ssl_handshake_timeout=limits.HANDSHAKE_SECONDS
         )
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        link.hang_up = transport.abort
         tls = transport.get_extra_info("ssl_object")
         presented = msgspec.structs.replace(
             link.presented, certificate=tls.getpeercert(binary_form=True) or b"", url=self._peering.listen.url
@@ -106,6 +107,8 @@ class LineDoor:
     async def _party(self, link: Link, presented: Presented) -> NetworkParty:
         if link.fault is not None:
             raise self._peering.refusal(403, link.fault, presented)
+        if link.over:
+            raise Refusal(503, "this listener is closed")
         found = await self._peering.authenticated(presented)
         return self._peering.party(found, presented, self._peering.listen.server, link.pid)
 

@@ -2,7 +2,7 @@
 
 Rule 1: what is accepted is counted before anything of it is read, TLS handshakes among it; what is beyond a bound is
 closed and written down.
-Rule 2: a handshake that fails is a failed credential, counted against its network.
+Rule 2: a handshake that fails is a failed credential, counted against its network; hanging up is not.
 """
 
 from __future__ import annotations
@@ -39,14 +39,21 @@ class Link:
         presented: What the connection shows before its first byte.
         pid: The process at the other end; 0 if that is not known.
         fault: Why it is refused whatever it says; None if it is not.
+        hang_up: Ends it at once; set by whoever speaks on it.
     """
 
     def __init__(self, acceptor: Acceptor, presented: Presented) -> None:
         self.presented = presented
         self.pid = 0
         self.fault: GuardError | None = None
+        self.hang_up: Callable[[], None] = lambda: None
         self._acceptor = acceptor
         self._there = True
+
+    @property
+    def over(self) -> bool:
+        """Whether its listener is closed."""
+        return self._acceptor.closed
 
     def left(self) -> None:
         """It has ended."""
@@ -86,6 +93,7 @@ class Acceptor:
         self._context = context
         self._room: Counter[str] = Counter()
         self._links: set[Link] = set()
+        self.closed = False
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
         sock.listen(limits.PEER_CONNECTIONS)
@@ -105,10 +113,13 @@ class Acceptor:
             del self._room[network]
 
     def close(self) -> None:
-        """Accept nothing more."""
+        """Accept nothing more, and hang up on whoever is connected, handshakes among them."""
+        self.closed = True
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
+        for link in list(self._links):
+            link.hang_up()
 
     def _ready(self) -> None:
         for _ in range(_ACCEPTS):

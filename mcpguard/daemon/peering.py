@@ -124,10 +124,15 @@ class Peering:
         self.rooms.refused.note_peer(error, host)
 
     def handshake_failed(self, error: BaseException, presented: Presented) -> None:
-        """A TLS handshake failed: what was shown, or how it was spoken, is not acceptable."""
+        """A TLS handshake failed.
+
+        What was shown, or how it was spoken, counts against the network; hanging up does not, since that is what
+        checks of availability do.
+        """
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         words = error.sentence() if isinstance(error, GuardError) else str(reason).replace("_", " ").lower()
-        self._throttle.failed(presented)
+        if isinstance(error, GuardError) or (getattr(error, "reason", None) and "eof" not in words):
+            self._throttle.failed(presented)
         self.refusal(401, PeerError(f"the TLS handshake failed: {words}"), presented)
 
     async def look_again(self, session: Session, party: NetworkParty) -> None:

@@ -168,6 +168,7 @@ class LegacySession(PeerSession):
         if ident is msgspec.UNSET or (stream := self._calls.pop(ident, None)) is None:
             return
         if ident == self._hello and message.result is not msgspec.UNSET:
+            self._hello = None  # the peer may use its id again
             version = msgspec.json.decode(message.result).get("protocolVersion")
             self.revision = version if type(version) is str else ""
         stream.put(line)

@@ -4,7 +4,8 @@ Rule 1. It gets `PATH` and the variables that configuration names, and no descri
 Rule 2. A question has a time limit. Who misses it, or prints what is no answer, or too much, is ended.
 Rule 3. One that ended is started again when it is needed, after a pause that doubles with each end in a row.
 Meanwhile it refuses.
-Rule 4. It ends with us: the end of its input is our end.
+Rule 4. A program that others may write to is not started.
+Rule 5. It ends with us: the end of its input is our end.
 
 A question has an `id` beside its members; so has the answer. Answers may come in any order.
 """
@@ -19,12 +20,14 @@ import logging
 import os
 import socket
 import subprocess
+from pathlib import Path
 from typing import Final
 
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import PeerError
 from mcpguard.model import Json, JsonObject
 from mcpguard.system.authfile import Plugin
+from mcpguard.system.files import intruder
 
 _log: Final = logging.getLogger("mcpguard")
 LINE_BYTES: Final = 64 * 1024
@@ -106,7 +109,7 @@ class PluginProcess:
                     self._child = await loop.run_in_executor(None, self._spawn, theirs)
                 ours.setblocking(False)
                 reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
-            except OSError:
+            except (OSError, PeerError):
                 ours.close()
                 self._postpone()
                 raise
@@ -117,6 +120,8 @@ class PluginProcess:
             return writer
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        if who := intruder(Path(self._settings.command[0]).stat()):
+            raise PeerError(f"the authenticator {self._settings.name} is not started: its program {who}")
         passed = {name: os.environ[name] for name in self._settings.env if name in os.environ}
         return subprocess.Popen(  # noqa: S603 (configuration names it)
             self._settings.command,

@@ -277,10 +277,10 @@ class Secrets:
         return scratch, made
 
     def _unexpired(self, name: str) -> bytes:
-        fact = self.vault.facts().get(name)
-        if fact is not None and 0 < fact.expires <= self.clock():
+        fact, value = self.vault.entry(name)
+        if 0 < fact.expires <= self.clock():
             raise SecretError(f"the secret {name!a} has expired", hint=f"mcpguard secret rotate {name}")
-        return self.vault.get(name)
+        return value
 
     def _bindings(
         self, server: str, found: Registered | None, hello: Hello, named: Mapping[str, str]
@@ -296,12 +296,12 @@ class Secrets:
                 hint="have it started by mcpguard run -- COMMAND",
             )
         self._unlock()
-        self.vault.get(next(iter(named.values())))  # the head is believed once it was opened with the key
-        facts = self.vault.facts()
+        facts = self.vault.proven()
         chosen = []
         for variable, name in named.items():
-            there = facts[name].bindings if name in facts else ()
-            meant = [one for one in there if one.server == server and one.variable == variable]
+            if name not in facts:
+                raise SecretError(f"there is no secret {name!a}", hint=f"mcpguard secret set {name}")
+            meant = [one for one in facts[name].bindings if one.server == server and one.variable == variable]
             if found is None:
                 meant = [one for one in meant if one.argv == argv_digest(hello.argv)]
             if not meant:

@@ -71,6 +71,7 @@ class Upstream(Protocol):
     """A running server, whatever reaches it."""
 
     pid: int
+    """0 for a server that runs elsewhere, whose answers are not worth lingering for."""
 
     async def wait(self) -> int:
         """Its exit code as a shell gives it."""
@@ -162,7 +163,7 @@ class Session:
         self._renewing = False
         self._downtime: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._linger = Linger(self._loop, alone=cores() == 1)
+        self._linger = Linger(self._loop, alone=cores() == 1 or not upstream.pid)
         self._over = asyncio.Event()
         self._server_ended = asyncio.Event()
         self._reason = ""

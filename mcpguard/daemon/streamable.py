@@ -256,14 +256,14 @@ class Channel:
             raise Failure(self._status(answer))
         body = await read_body(answer, limits.LINE_BYTES)
         if answer.status == 200:
+            if not call.settles(body):
+                raise Failure("the server answers another request than the one it was sent", ANSWER_REFUSED)
             await self._delivered(call, body, deliver)
         else:
             if (error := _error_of(call, body)) is None:
                 raise Failure(self._status(answer))
             await deliver(error)
             call.answered = True
-        if not call.answered:
-            raise Failure("the server answers another request than the one it was sent", ANSWER_REFUSED)
 
     async def _delivered(self, call: Call, data: bytes, deliver: Deliver) -> None:
         answered = call.settles(data)

@@ -5,7 +5,7 @@ BIOs (asyncio and uvloop use these).
 Rule 2. Another certificate is loaded into the same context. Connections that are open keep the one they began with
 (OpenSSL copies it into each), and new ones get the other.
 
-Imported when the first context is made: `ssl` takes 4 MiB.
+Imported when the first context is made.
 """
 
 from __future__ import annotations

@@ -349,9 +349,8 @@ def _authorised(
             f"the certificate was revoked at {utc(entry.revoked)} ({entry.reason})", hint="issue another one"
         )
     pathcheck.check_life(found, now)
-    if (
-        entry is not None and entry.how == PINNED and use == SERVER
-    ):  # a pin is a server's, and names no client
+    pinned = entry is not None and entry.how == PINNED
+    if entry is not None and pinned and use == SERVER:  # it names no client, whatever is in it
         if use not in found.uses and found.uses:
             raise TrustError(f"the certificate is not for a {use}", hint=_LIST)
         return _identity(found, entry, "pinned", found.names)

@@ -6,8 +6,6 @@ The path itself (signatures, validity, path length, name constraints, uses) is v
 Not checked here: whether it is revoked or in the registry (`certregistry`); whether the peer has its key (TLS).
 
 Source: RFC 5280 6; RFC 9525 (names of servers are in the SAN); X509-SVID 4.
-
-Cost: 0.2 ms for a path of three.
 """
 
 from __future__ import annotations

@@ -67,9 +67,10 @@ def host_of(url: Json) -> str | None:
     found = _URL.fullmatch(url) if type(url) is str else None
     if found is None or "\\" in found[0]:
         return None
-    host = found[1].lower().removesuffix(".")
-    if not host or ".." in host or host.startswith("."):
+    host = found[1].lower()
+    if ".." in host or host.startswith("."):
         return None
+    host = host.removesuffix(".")
     if _NUMBER.fullmatch(host.rpartition(".")[2]) and not _ADDRESS.fullmatch(host):
         return None
     return host

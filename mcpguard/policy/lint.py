@@ -80,7 +80,7 @@ def _shadowed(ruleset: RuleSet) -> Iterator[Notice]:
     plain = [rule for rule in ruleset.rules if _plain(rule)]
     names = _answered(ruleset.rules)
     for rule in ruleset.rules:
-        if rule.durable or rule.recheck or rule.record or rule.answers or rule.id in names:
+        if rule.durable or rule.recheck or rule.record or rule.secrets or rule.answers or rule.id in names:
             continue  # it says more than its effect, or another speaks of it
         for other in plain:
             if other is not rule and _covers(other, rule) and _wins(other, rule):

@@ -156,6 +156,8 @@ def _conditional(rule: Rule) -> JsonObject:
         said["answers"] = list(rule.answers)
     if rule.record:
         said["record"] = rule.record
+    if rule.secrets:
+        said["secrets"] = list(rule.secrets)
     if rule.recheck:
         said["recheck"] = True
     if rule.cedar:

@@ -11,6 +11,7 @@ Decided: *bundles of federated trust domains are left out*; whoever wants one im
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -22,6 +23,8 @@ from mcpguard.identity.certificates import read_pem
 from mcpguard.identity.certregistry import SvidSource
 
 _CONNECT_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 30.0
+"""An agent that does not answer is asked again after this; until then it is as it was."""
 _AGENT: Final = "does its agent run?"
 
 
@@ -85,6 +88,7 @@ class WorkloadApi:
     def __init__(self, socket: str) -> None:
         self._socket = socket
         self._source: Any = None
+        self._failed: tuple[float, TrustError] | None = None
 
     def latest(self) -> Svid:
         """What came last.
@@ -94,6 +98,8 @@ class WorkloadApi:
         """
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
+        if self._failed is not None and time.monotonic() - self._failed[0] < _RETRY_SECONDS:
+            raise self._failed[1]
         try:
             if self._source is None:
                 self._source = self._connected()
@@ -117,10 +123,12 @@ class WorkloadApi:
             raise
         except Exception as error:  # the library's own family, and gRPC's
             self.close()
-            raise TrustError(
+            told = TrustError(
                 f"the Workload API at {self._socket} gives nothing: {type(error).__name__}: {error}"[:300],
                 hint=_AGENT,
-            ) from error
+            )
+            self._failed = time.monotonic(), told
+            raise told from error
 
     def close(self) -> None:
         """End the stream; the next question begins another."""

@@ -9,7 +9,7 @@ Rule 1: no value is on disk in clear, nor in a sentence or a `repr`.
 Rule 2: names and times can be listed while it is locked; they are believed for nothing else until it is open.
 Rule 3: a damaged vault is an error, never an empty one: a new one would be made over it.
 
-Cost: opening 100 secrets from disk takes 0.2 ms, a change 1 ms and two syncs.
+Cost: one of 100 secrets takes 0.7 ms, from the file on; a change 2 ms and two syncs (2-core virtual machine, busy).
 
 Not here: where the key comes from (`vaultkey`), who may have what (`daemon.secrets`).
 
@@ -196,17 +196,32 @@ class Vault:
         found = self._read()
         return {} if found is None else dict(found[0].secrets)
 
+    def proven(self) -> dict[str, Facts]:
+        """All names, as the key vouches for them.
+
+        Raises:
+            SecretError: The vault is locked or damaged.
+        """
+        return dict(self._opened()[0].secrets)
+
     def get(self, name: str) -> bytes:
-        """The value of a secret. Not here: whether it has expired (`facts`).
+        """The value of a secret. Not here: whether it has expired (`entry`).
 
         Raises:
             SecretError: There is none, or the vault is locked or damaged.
         """
-        _, values = self._opened()
-        value = values.get(name)
-        if value is None:
+        return self.entry(name)[1]
+
+    def entry(self, name: str) -> tuple[Facts, bytes]:
+        """What is known of a secret, and its value, from one look at the file.
+
+        Raises:
+            SecretError: There is none, or the vault is locked or damaged.
+        """
+        head, values = self._opened()
+        if name not in head.secrets or name not in values:
             raise SecretError(f"there is no secret {name!a}", hint=f"mcpguard secret set {name}")
-        return value
+        return head.secrets[name], values[name]
 
     def put(
         self, name: str, value: bytes, expires: float = 0.0, *, now: float, new: bool | None = None

@@ -54,7 +54,7 @@ def bodies(odd: str = HOSTILE) -> list[bytes]:
         record.log("gap", lost=4),
         b'"type":"finding","kind":"drift","severity":"critical","atlas":["AML.T0053"],"owasp":["MCP03"],"step":"look","server":"x"',
         record.detected("new-tool", odd, odd, {"severity": "low", "atlas": ["AML.T0053"], "owasp": ["MCP03"], "step": odd}),
-        *(record.credential(event, "k3w9x2m7q4ta", kind="apikey", called=odd, by=odd) for event in ("created", "rotated", "revoked")),
+        *(record.credential(event, "k3w9x2m7q4", kind="apikey", called=odd, by=odd) for event in ("created", "rotated", "revoked")),
         record.quarantine("imposed", ["deny server:files"], by=odd),
         record.certificate("issue", name=odd, certificate="ab", names=[odd], by="uid 1 (pid 2)"),
         record.certificate("refused", reason=odd, server="files"),

@@ -17,7 +17,7 @@ TABLE = [
     (f"npm_{T}{T}", "npm", f"npm_{T}{T}"),
     (f"pypi-AgEI{T}", "pypi", f"pypi-AgEI{T}"),
     (f"hf_{T}{T}", "huggingface", f"hf_{T}{T}"),
-    (f"key mcpg_k3w9x2m7q4ta_{T}{T}{T}.", "mcpguard", f"mcpg_k3w9x2m7q4ta_{T}{T}{T}"),
+    (f"key mcpg_k3w9x2m7q4_{T}{T}{T}.", "mcpguard", f"mcpg_k3w9x2m7q4_{T}{T}{T}"),
     ("AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQ", "age", "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQ"),
     (f"a eyJhbGciOiJI.{T}.{T} b", "jwt", f"eyJhbGciOiJI.{T}.{T}"),
     ("-----BEGIN EC PRIVATE KEY-----\nabc", "pem", "-----BEGIN EC PRIVATE KEY-----\nabc"),
@@ -45,7 +45,7 @@ def test_what_is_found(text, kind, secret):
 
 @pytest.mark.parametrize(
     "text",
-    ["ghp_short", "AKIA", "task-1234567890123456789", "eyJ.eyJ", "-----BEGIN PUBLIC KEY-----\nabc", "bearer of bad news",
+    ["jwt:https://login.example.com/realms/a1#0f6b2c9e-1d3a-4b5c", "ghp_short", "AKIA", "task-1234567890123456789", "eyJ.eyJ", "-----BEGIN PUBLIC KEY-----\nabc", "bearer of bad news",
      "a://b/c@d", "password", "password=", "password: see below", "token=true", "key: 42", "secret=$SECRET", "session=ab"],
 )  # fmt: skip
 def test_what_is_left(text):

@@ -95,7 +95,7 @@ def test_no_secret_is_ever_printed(place: House) -> None:
 def test_secrets_are_pointed_at(place: House) -> None:
     files = real(place)
     said = told(place, "--dry-run")
-    assert "secrets in plain text; they stay where they are, and can be moved:\n" in said
+    assert "secrets in plain text; they stay where they are, until: mcpguard secret import\n" in said
     assert f"  {files['codex']}:4: files: a secret in plain text: API_KEY\n" in said
     assert {one["file"] for one in answer(place, "--dry-run")["secrets"]} == {
         str(files[name]) for name in ("claude-code", "codex", "goose")

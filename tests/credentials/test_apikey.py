@@ -7,28 +7,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpguard.audit import looks
+from mcpguard.audit import looks, record
 from mcpguard.audit.redact import Redactor
 from mcpguard.credentials import apikey
 from mcpguard.credentials.apikey import ApiKey, Secret
 from mcpguard.errors import PeerError
 
 NOW = 1_800_000_000.0
-TEXT = apikey.write("abcdefghjkmn", bytes(range(32)))
+TEXT = apikey.write("abcdefghjk", bytes(range(32)))
 
 
 def key(text: str = TEXT, **more: object) -> ApiKey:
-    return ApiKey("abcdefghjkmn", "ci", (Secret(apikey.digest(text), NOW),), NOW, **more)  # type: ignore[arg-type]
+    return ApiKey("abcdefghjk", "ci", (Secret(apikey.digest(text), NOW),), NOW, **more)  # type: ignore[arg-type]
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=8, max_size=8))
 def test_what_is_written_is_read_and_hidden(secret: bytes, ident: bytes) -> None:
     text = apikey.write(apikey.identifier(ident), secret)
-    assert re.fullmatch(r"mcpg_[a-z0-9]{12}_[0-9A-Za-z]{49}", text)
+    assert re.fullmatch(r"mcpg_[a-z0-9]{10}_[0-9A-Za-z]{49}", text)
     assert apikey.parse(text) == apikey.identifier(ident)
     for around in (f"key={text}", f"see {text}.", f'{{"a":"{text}"}}', f"Authorization: Bearer {text}", text):
         assert text.rpartition("_")[2] not in Redactor(b"k" * 32).text(around)
         assert looks.find(around.encode())
+
+
+@given(st.binary(min_size=8, max_size=8))
+def test_an_id_is_readable_in_records(ident: bytes) -> None:
+    """`key:ID` is who did something: it must not be taken for a secret behind the word `key`."""
+    text = f"key:{apikey.identifier(ident)}"
+    assert Redactor(b"k" * 32).text(text) == text
+    assert record.encode({"principal": text}) == b'{"principal":"%b"}' % text.encode()
 
 
 @given(st.integers(0, len(TEXT) - 1), st.sampled_from("0aZ_-"))
@@ -51,11 +59,11 @@ def test_what_is_no_key_is_not_repeated(text: str) -> None:
 def test_256_bits_are_in_it_and_none_in_what_is_kept() -> None:
     assert 62**43 > 2**256 > 62**42
     assert TEXT.rpartition("_")[2] not in msgspec.json.encode(key()).decode()
-    assert apikey.write("a" * 12, b"\xff" * 32) != apikey.write("a" * 12, b"\xff" * 31 + b"\xfe")
+    assert apikey.write("a" * 10, b"\xff" * 32) != apikey.write("a" * 10, b"\xff" * 31 + b"\xfe")
 
 
 def test_a_stranger_learns_nothing_about_ids_bindings_and_times() -> None:
-    other = apikey.write("abcdefghjkmn", b"x" * 32)
+    other = apikey.write("abcdefghjk", b"x" * 32)
     said = set()
     for kept in (None, key(), key(expires=NOW - 1), key(revoked=NOW - 1), key(uids=(1,))):
         with pytest.raises(PeerError) as caught:
@@ -73,7 +81,7 @@ def test_every_comparison_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     for kept in (None, key(), apikey.rotated(key(), Secret("0" * 64, NOW), 60)):
         made.clear()
         with pytest.raises(PeerError):
-            apikey.recognised(kept, apikey.write("abcdefghjkmn", b"x" * 32), NOW)
+            apikey.recognised(kept, apikey.write("abcdefghjk", b"x" * 32), NOW)
         counts.append(len(made))
     assert counts == [apikey.SECRETS] * 3
 

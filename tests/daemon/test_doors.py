@@ -179,6 +179,23 @@ def test_what_a_host_has_started_opens_no_listener(land: Land) -> None:
     assert not (land.root / "evil.sock").exists()
 
 
+def test_a_closed_listener_hangs_up_on_connections_that_are_kept_alive(land: Land) -> None:
+    """A peer that is connected does not begin another session after the verb has gone."""
+    land.serve()
+    land.found()
+    server = talking(land)
+    path = land.root / "a.sock"
+    with Served(land, "--listen", f"unix:{path}") as served, Peer(path) as peer:
+        assert peer.modern(1, "tools/list").drained() == 200
+        sock = peer.connection.sock
+        assert sock is not None
+        served.end()
+        assert sock.recv(1) == b""
+        pid = server.started()
+    assert until(lambda: land.status()["connections"] == [])
+    assert server.started() == pid
+
+
 def test_status_shows_listeners_and_their_peers(land: Land) -> None:
     land.serve()
     land.found()

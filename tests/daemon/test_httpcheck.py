@@ -60,6 +60,22 @@ def test_what_comes_twice(name: str) -> None:
         one_of_each([(name.encode(), b"1"), (name.lower().encode(), b"1")])
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        [(b"Content-Length", b"4"), (b"Transfer-Encoding", b"chunked")],
+        [(b"Transfer-Encoding", b"gzip, chunked")],
+        [(b"Upgrade", b"websocket")],
+        [(b"X", b"a\x00")],
+        [(b"X", "ä".encode())],
+    ],
+)
+def test_what_two_readers_could_read_otherwise(raw: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(Refusal) as caught:
+        one_of_each(raw)
+    assert caught.value.status == 400
+
+
 def test_others_are_joined() -> None:
     assert one_of_each([(b"Accept", b"a"), (b"accept", b" b ")]) == {"accept": "a, b"}
 

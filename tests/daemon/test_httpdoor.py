@@ -82,6 +82,12 @@ def test_no_two_sessions_have_the_same_name_or_server_process(place: Path) -> No
         assert one.send("DELETE").drained() == other.send("DELETE").drained() == 204
 
 
+def test_the_id_of_initialize_may_be_used_again(peer: Peer) -> None:
+    peer.greet()
+    assert peer.call(0, "now").drained() == 200
+    assert peer.call(0, "now").drained() == 200
+
+
 def test_requests_without_a_session_or_with_an_unknown_one_are_told_to_begin(peer: Peer) -> None:
     answer = peer.post(PING)
     assert answer.status == 400
@@ -367,6 +373,13 @@ def test_a_header_that_says_otherwise_than_the_body_is_a_mismatch(
     params = {"name": "now", "arguments": {"where": "here"}}
     answer = peer.modern(1, "tools/call", params, **({"Mcp_Param_Where": "here"} | fields))
     assert answer.status == 400, fields
+    assert answer.error()[0] == -32020
+
+
+@pytest.mark.parametrize("fields", [{"Mcp_Method": "tools/call"}, {"Mcp_Method": None}, {"Mcp_Name": "now"}])
+def test_so_is_one_of_a_list(peer: Peer, fields: dict[str, str | None]) -> None:
+    answer = peer.modern(1, "tools/list", **fields)
+    assert answer.status == 400
     assert answer.error()[0] == -32020
 
 

@@ -20,7 +20,7 @@ def keeper(authority: Authority) -> TlsFiles:
     return TlsFiles(Listen("x", certificate=str(authority.certificate), key=str(authority.key)))
 
 
-def test_a_handshake_that_does_not_come_is_cut_and_counts_as_a_failure(
+def test_a_handshake_that_does_not_come_is_cut_and_written_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 0.3)
@@ -58,6 +58,30 @@ def test_failed_handshakes_keep_a_network_away(tmp_path: Path) -> None:
                 assert peer.greet().status == 429
 
         await doorway.do(play)
+
+    story(tmp_path, told, keeper=keeper(authority))
+
+
+def test_who_hangs_up_before_a_handshake_keeps_nobody_away(tmp_path: Path) -> None:
+    """A load balancer that looks whether the port is open."""
+    authority = Authority(tmp_path)
+
+    async def told(doorway: Doorway) -> None:
+        doorway.keys.add("key")
+
+        def play() -> None:
+            for _ in range(limits.FAILURES + 5):
+                socket.create_connection(("127.0.0.1", doorway.door.port), timeout=20).close()
+
+        await doorway.do(play)
+        assert await eventually(lambda: doorway.door.described()["connections"] == 0)
+
+        def call() -> None:
+            with Peer(doorway.door.port, tls=authority.client()) as peer:
+                peer.extra["Authorization"] = "Bearer key"
+                assert peer.greet().status == 200
+
+        await doorway.do(call)
 
     story(tmp_path, told, keeper=keeper(authority))
 

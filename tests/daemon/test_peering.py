@@ -8,6 +8,7 @@ import pytest
 
 from mcpguard import limits
 from mcpguard.daemon.peering import covers
+from mcpguard.errors import PeerError
 from tests.daemon.doorway import Doorway, story
 from tests.daemon.loops import eventually
 from tests.lifecycle.peers import Peer
@@ -242,6 +243,29 @@ def test_wrong_keys_are_kept_away_and_the_right_one_beside_them_is_not(directory
         assert doorway.door.described()["kept_away"] >= 48
         records = doorway.records("refused")
         assert len(records) < 40  # a flood fills no log
+
+    story(directory, told)
+
+
+def test_a_proof_that_needs_a_nonce_is_told_so_and_counts_as_no_failure(directory: Path) -> None:
+    class NonceWanted(PeerError):
+        nonce = "n-1"
+
+    async def told(doorway: Doorway) -> None:
+        async def wants(*_: object) -> None:
+            raise NonceWanted("the DPoP proof needs a nonce of this server")
+
+        doorway.keys.authenticate = wants  # type: ignore[method-assign]
+
+        def play() -> None:
+            with peer(doorway, "key") as mine:
+                for _ in range(limits.FAILURES + 5):
+                    answer = mine.greet()
+                    assert answer.drained() == 401
+                    assert answer.field("DPoP-Nonce") == "n-1"
+                    assert answer.field("WWW-Authenticate") == 'DPoP error="use_dpop_nonce"'
+
+        await doorway.do(play)
 
     story(directory, told)
 

@@ -195,3 +195,15 @@ def test_an_answer_is_what_was_said_and_its_id_is_ours(tmp_path: Path) -> None:
         await each.close()
 
     run(story)
+
+
+def test_a_program_that_others_may_write_to_is_not_started(tmp_path: Path) -> None:
+    async def story() -> None:
+        each = program(tmp_path, f"open({str(tmp_path / 'ran')!r}, 'w')\n" + ECHO)
+        (tmp_path / "plugin").chmod(0o777)
+        with pytest.raises(PeerError, match="its program is writable by others"):
+            await each.ask({}, 10)
+        assert not (tmp_path / "ran").exists()
+        await each.close()
+
+    run(story)

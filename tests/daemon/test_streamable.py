@@ -4,6 +4,7 @@ The names of tests with `73` belong to the corpus of wire attacks.
 """
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -646,3 +647,38 @@ def test_request_is_authorised_and_tried_once_more_after_a_challenge(
         assert set(authorizer.asked) == {("POST", "http://localhost/mcp")}
 
     play(tmp_path, story, authorizer=authorizer)
+
+
+# --- the corpus --------------------------------------------------------------------------------------------------
+
+CORPUS = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "vectors" / "attacks.jsonl").read_text().splitlines()
+    if '"http-s2c"' in line
+]
+
+
+@pytest.mark.parametrize("attack", CORPUS, ids=lambda attack: attack["id"])
+def test_73_attack_of_the_corpus_gets_an_error_or_is_made_plain(
+    tmp_path: Path, attack: dict[str, Any]
+) -> None:
+    """The server's side of the `http` group. htp-020 passes here, and is refused by the gate (tests/lifecycle)."""
+
+    async def story(side: Side, server: Remote) -> None:
+        says(server, "tools/call", base64.b64decode(attack["bytes_b64"]))
+        while side.ident < 6:
+            side.ident += 1  # the answers of the corpus are to request 7
+        ident = side.send("tools/call", modern=attack["era"] == "modern", name="x")
+        found = await side.line()
+        if attack["id"] == "htp-020":
+            assert found["method"] == "sampling/createMessage"
+            found = await side.line()
+        assert found["id"] == ident
+        assert ("error" in found) is (attack["expected"] == "reject")
+        assert len(server.requests) == 1
+
+    play(tmp_path, story)
+
+
+def test_the_corpus_is_there() -> None:
+    assert len(CORPUS) >= 6

@@ -184,6 +184,13 @@ async def listening(context: ssl.SSLContext | None, path: str = "", port: int = 
             await asyncio.wait(tasks, timeout=5)
 
 
+async def _settle(tasks: set[asyncio.Task[Any]]) -> None:
+    """End what is left of a loop."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Threaded:
     """A server in a thread of its own, for tests that wait for processes."""
 
@@ -202,10 +209,7 @@ class Threaded:
         self._call(self._listening.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        for task in (left := asyncio.all_tasks(self._loop)):
-            task.cancel()
-        if left:  # of nothing, `gather` is a future of another loop
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(_settle(asyncio.all_tasks(self._loop)))
         self._loop.close()
 
     def _call(self, what: Any) -> Any:

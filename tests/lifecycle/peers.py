@@ -172,6 +172,7 @@ class Peer:
         """A connection, TLS and all."""
         if isinstance(self.place, int):
             sock = socket.create_connection(("127.0.0.1", self.place), timeout=SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # head and body are two writes
             return self.tls.wrap_socket(sock, server_hostname="localhost") if self.tls else sock
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(SECONDS)
@@ -216,7 +217,10 @@ class Peer:
             self.connection.putheader(name, value)
         if data is not None and "Content-Length" not in merged and "Transfer-Encoding" not in merged:
             self.connection.putheader("Content-Length", str(len(data)))
-        self.connection.endheaders(data)
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it was refused by its head, and the answer is there already
+            self.connection.endheaders(data)
         return Answer(self.connection.getresponse())
 
     def post(self, body: Any, **fields: str | None) -> Answer:

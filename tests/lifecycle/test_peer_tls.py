@@ -11,6 +11,8 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -298,18 +300,60 @@ def test_70_a_certificate_that_expires_ends_its_session_and_says_why(
 def test_a_new_certificate_of_the_listener_is_shown_to_new_connections(
     port: int, authority: Authority
 ) -> None:
-    def serial() -> int:
-        with Peer(port, tls=authority.client("build-agent")).connected() as sock:
-            assert isinstance(sock, ssl.SSLSocket)
-            return x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"").serial_number
-
     with Peer(port, tls=authority.client("build-agent")) as peer:
         peer.greet()
-        before = serial()
+        before = shown(port, authority)
         authority.server()
-        assert until(lambda: serial() != before)
+        assert until(lambda: shown(port, authority) != before)
         assert peer.call(1, "now").drained() == 200  # connections that are open go on
         peer.send("DELETE")
+
+
+def test_renewal_with_a_hundred_live_connections_fails_no_call(port: int, authority: Authority) -> None:
+    """The listener's certificate and those of its clients are replaced while everybody calls; `-s` shows the count."""
+    tls = authority.client("build-agent")
+    peers = [Peer(port, tls=tls) for _ in range(100)]
+    stop, failed, made = threading.Event(), [], Counter()
+
+    def call(mine: list[Peer]) -> None:
+        while not stop.is_set():
+            for peer in mine:
+                status = peer.modern(1, "tools/call", {"name": "now", "arguments": {}}).drained()
+                made[status] += 1
+                if status != 200:
+                    failed.append(status)
+
+    callers = [threading.Thread(target=call, args=(peers[start::4],)) for start in range(4)]
+    for each in callers:
+        each.start()
+    serials = set()
+    for _ in range(3):
+        authority.server()
+        before = made[200]
+        with Peer(port, tls=authority.client("build-agent")) as new:  # a renewed client, too
+            assert new.modern(1, "tools/list").drained() == 200
+            sock = new.connection.sock
+            assert isinstance(sock, ssl.SSLSocket)
+            serials.add(
+                x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"").serial_number
+            )
+        assert until(lambda before=before: made[200] >= before + 200)
+        assert until(lambda: shown(port, authority) not in serials)
+    stop.set()
+    for each in callers:
+        each.join(60)
+    for peer in peers:
+        peer.close()
+    assert failed == []
+    assert made[200] >= 600
+    print(dict(made))
+
+
+def shown(port: int, authority: Authority) -> int:
+    """The serial number of the certificate that a new connection is shown."""
+    with Peer(port, tls=authority.client("build-agent")).connected() as sock:
+        assert isinstance(sock, ssl.SSLSocket)
+        return x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"").serial_number
 
 
 # --- how it is started ---------------------------------------------------------------------------------------

@@ -455,3 +455,22 @@ def test_a_project_speaks_of_its_own_connections() -> None:
         with pytest.raises(ConfigError, match="reaches beyond the folder") as caught:
             parse_project(text.format(word).encode(), "p")
         assert caught.value.line == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cert:build-agent", "spiffe://guard.example/ci", "key:k1", "jwt:https://issuer#sub", "claim:team=ops"],
+)
+def test_principals_that_credentials_give(name: str) -> None:
+    text = f'version = 1\nmode = "enforce"\n[[rule]]\nid = "a"\nwho = ["{name}"]\ntools = ["*"]\neffect = "allow"\n'
+    assert parse(text.encode(), "p").rules[0].who == (name,)
+
+
+@pytest.mark.parametrize(
+    "name", ["cert:", "cert:a b", "key:\u00e4", "jwt:" + "x" * 600, "Cert:a", "password:x"]
+)
+def test_principals_that_no_credential_gives(name: str) -> None:
+    text = f'version = 1\nmode = "enforce"\n[[rule]]\nid = "a"\nwho = ["{name}"]\ntools = ["*"]\neffect = "allow"\n'
+    with pytest.raises(ConfigError) as caught:
+        parse(text.encode(), "p")
+    assert caught.value.line == 5

@@ -44,7 +44,7 @@ def test_a_host_that_every_program_reads_alike(url, host):
         "https://user@example.com/", "https://example.com:80@evil.net/", "https://example.com\\@evil.net/", "https://evil.net\\.example.com/",
         "https://example.com/\\..", "https://[::1]/", "https://ex%61mple.com/", "https://exa\tmple.com/", " https://example.com/",
         "https://example.com/ ", "https://example.com/\n", "https://b\u00fccher.example/", "https://\uff45xample.com/", "https://example.com/\u00e9",
-        "https://.example.com/", "https://example..com/", "https://./", "https://", "https:///example.com", "https:example.com", "//example.com",
+        "https://.example.com/", "https://example..com/", "https://0../", "https://example.com../", "https://./", "https://", "https:///example.com", "https:example.com", "//example.com",
         "https://example.com:/", "https://example.com:x/", "https://example.com:123456/",
         "http://127.1/", "http://2130706433/", "http://0x7f000001/", "http://0x7f.1/", "http://127.0.0.01/", "http://1.2.3.4.5/", "http://1.2.3.0x4/",
         "http://0x/", "http://example.0x/", "javascript:alert(1)", "ftp://example.com/", "file:///etc/passwd", "", None, 7, True, ["https://example.com"],

@@ -11,7 +11,7 @@ from mcpguard.credentials.apikey import ApiKey, Secret
 from mcpguard.errors import DaemonError
 from mcpguard.system.apikeystore import FILE, ApiKeyStore
 
-KEY = ApiKey("abcdefghjkmn", "ci", (Secret("ab" * 32, 1.0),), 1.0, "me", networks=("10.0.0.0/8",))
+KEY = ApiKey("abcdefghjk", "ci", (Secret("ab" * 32, 1.0),), 1.0, "me", networks=("10.0.0.0/8",))
 
 
 def test_what_is_saved_is_loaded_and_ours_alone(tmp_path: Path) -> None:
@@ -62,13 +62,13 @@ def test_what_is_no_list_is_an_error(tmp_path: Path, text: str) -> None:
 def test_two_keys_of_one_id_or_name_are_an_error(tmp_path: Path) -> None:
     store = ApiKeyStore(tmp_path / "auth")
     for other in (
-        ApiKey("abcdefghjkmn", "other", KEY.secrets, 1.0),
-        ApiKey("b" * 12, "ci", KEY.secrets, 1.0),
+        ApiKey("abcdefghjk", "other", KEY.secrets, 1.0),
+        ApiKey("b" * 10, "ci", KEY.secrets, 1.0),
     ):
         store.save((KEY, other))
         with pytest.raises(DaemonError, match="twice"):
             store.load()
-    store.save((KEY, ApiKey("b" * 12, "ci", KEY.secrets, 1.0, revoked=2.0)))
+    store.save((KEY, ApiKey("b" * 10, "ci", KEY.secrets, 1.0, revoked=2.0)))
     assert len(store.load()) == 2
 
 

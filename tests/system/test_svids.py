@@ -73,13 +73,25 @@ def test_the_workload_api_streams(tmp_path, domain):
         server.close()
 
 
-def test_no_agent_answers(tmp_path, monkeypatch):
+def test_no_agent_answers(tmp_path, monkeypatch, domain):
     monkeypatch.setattr(svids, "_CONNECT_SECONDS", 0.3)
     api = WorkloadApi(f"unix:{tmp_path}/nobody.sock")
     with pytest.raises(TrustError, match="gives nothing") as told:
         api.latest()
     assert str(tmp_path) in told.value.message
     assert told.value.hint == "does its agent run?"
+    server = WorkloadServer(tmp_path / "nobody.sock")
+    key, leaf = domain.leaf(uris=["spiffe://example.org/web"], uses=("server", "client"))
+    server.give("spiffe://example.org/web", [leaf, domain.between], secret(key), [domain.root])
+    try:
+        with pytest.raises(TrustError, match="gives nothing"):
+            api.latest()  # it is not asked again at once
+        monkeypatch.setattr(svids, "_RETRY_SECONDS", 0.0)
+        monkeypatch.setattr(svids, "_CONNECT_SECONDS", SECONDS)
+        assert api.latest().chain == (leaf, domain.between)
+    finally:
+        api.close()
+        server.close()
     api.close()
 
 

@@ -186,7 +186,7 @@ def test_kill_9_in_the_middle_of_writing_leaves_the_old_vault_or_the_new_one(vau
         assert writer.stdout
         for _ in range(3):
             last = int(writer.stdout.readline())
-        time.sleep(0.0007 * turn)
+        time.sleep(0.0017 * turn)
         writer.send_signal(signal.SIGKILL)
         rest = writer.stdout.read().split()
         writer.wait()
@@ -198,6 +198,31 @@ def test_kill_9_in_the_middle_of_writing_leaves_the_old_vault_or_the_new_one(vau
         number = int(other.facts()["counted"].changed)
         assert number in (last, last + 1)
         assert other.get("counted") == b"%d" % number * 2000
+
+
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("room", [0, 1, 100, 4000, 7000])
+def test_a_write_that_is_cut_at_any_byte_leaves_the_old_vault(vault: Vault, killed: bool, room: int) -> None:
+    """The kernel ends the writer in the middle of its write (SIGXFSZ), or refuses the rest as a full disk does."""
+    vault.put("steady", VALUE, now=0.0)
+    vault.put("counted", b"old" * 2000, now=1.0)
+    action = "SIG_DFL" if killed else "SIG_IGN"
+    code = (
+        "import resource, signal\n"
+        + WRITER.split("number = 0", maxsplit=1)[0]
+        + f"signal.signal(signal.SIGXFSZ, signal.{action})\nresource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
+        "vault.put('counted', b'new' * 2000, now=2.0)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(vault.directory)], stderr=subprocess.PIPE, check=False
+    )
+    assert ran.returncode == (-signal.SIGXFSZ if killed else 1), ran.stderr
+    other = Vault(vault.directory)
+    other.open(KEY)
+    assert other.get("steady") == VALUE
+    assert other.get("counted") == b"old" * 2000
+    other.put("counted", b"newer", now=3.0)
+    assert Vault(vault.directory).facts()["counted"].changed == 3.0
 
 
 def test_two_processes_lose_nothing_of_each_other(vault: Vault) -> None:

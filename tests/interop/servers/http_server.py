@@ -11,7 +11,7 @@ from python_server import server
 
 
 def main() -> None:
-    port, certificate, clients = sys.argv[1:]
+    port, certificate, clients = sys.argv[1:4]
     more = {} if clients == "-" else {"ssl_ca_certs": clients, "ssl_cert_reqs": ssl.CERT_REQUIRED}
     uvicorn.run(
         server.streamable_http_app(json_response="--json" in sys.argv), host="127.0.0.1", port=int(port), log_level="warning",
