@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from mcpguard.daemon.registrytls import RegistryTls
 from mcpguard.errors import TrustError, UpstreamError
 from mcpguard.identity.remote import Remote
 from mcpguard.protocol.control import Request
-from tests.fakes.remotes import Pki, Threaded, answer
+from tests.fakes.remotes import Pki, answer, listening
 
 pytestmark = pytest.mark.asyncio
 ME = Caller(1000, 42)
@@ -42,11 +43,16 @@ async def asked(desk: ProbeDesk, place: dict[str, object]) -> dict:
 
 async def test_a_server_that_answers_and_one_that_wants_a_login(tmp_path: Path) -> None:
     pki = Pki(tmp_path)
-    with Threaded(pki.server()) as server:
+    async with listening(pki.server()) as server:
+
+        async def lists(request: Any) -> bytes:
+            return request.result(tools=[]) if request.name == "tools/list" else await server.handle(request)
+
+        server.handler = lists
         desk = ProbeDesk(nobody, none)
         place = {"url": f"https://localhost:{server.port}/mcp", "ca": pki.pem, "networks": ["loopback"]}
         told = await asked(desk, place)
-        assert told["phase"] == "done"
+        assert told["phase"] == "done", told
         assert told["probed"]["answers"][0]["name"] == "r"
         assert told["told"] == ["asking it in the legacy era", "asking it in the modern era"]
 
