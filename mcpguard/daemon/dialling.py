@@ -361,6 +361,10 @@ def told(error: BaseException, target: Target) -> GuardError:
     chain = _chain(error)
     place = visible(target.shown)
     for each in chain:
+        if isinstance(each, ssl.SSLError) and isinstance(each.__cause__, TrustError):  # the registry says so
+            return TrustError(
+                f"the server at {place} is refused: {each.__cause__.message}", hint=each.__cause__.hint
+            )
         if isinstance(each, ssl.SSLError) and not isinstance(each, aiohttp.ClientError):
             what, hint = tls.sentence(each)
             return TrustError(f"the server at {place} is refused: {what}", hint=hint)

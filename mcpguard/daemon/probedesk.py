@@ -116,6 +116,8 @@ class ProbeDesk:
             await asyncio.wait((task, waiting), timeout=_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
         if task.done():
+            if probe.found is None and probe.failure is None:  # given up, or by a bug, which the log has
+                probe.failure = UpstreamError("the question was given up", code=125, hint="ask again")
             del self._probes[request.ident]
         return probe.described(request.ident)
 
@@ -127,6 +129,8 @@ class ProbeDesk:
             registry = partial(self._registry, probe.name)
             found = await probe_remote(probe.place, probe.gate, registry, tell=probe.tell)
             probe.found = _without_lists(found)
+        except OSError as error:
+            probe.failure = UpstreamError(f"the server cannot be asked: {error.strerror or error}", code=125)
         except GuardError as error:
             probe.failure = (probe.gate and probe.gate.refused) or error
 

@@ -14,7 +14,7 @@ PLAIN = dict.fromkeys(
 
 
 def wish(**said: object) -> dict[str, object]:
-    return json.loads(remotelogin._wish(PLAIN | said))
+    return json.loads(json.dumps(remotelogin._wish(PLAIN | said)))
 
 
 def test_only_what_was_said_is_asked_for() -> None:

@@ -48,6 +48,13 @@ def served(message: dict[str, Any]) -> dict[str, Any] | None:
     return head | {"result": results[message["method"]]}
 
 
+def apart(place: House, name: str) -> Host:
+    """A host of a process of its own, so that the test is a person beside it."""
+    host = Host([*FORMS["pairs"], *MCPGUARD, "run", name], place.env)
+    place.hosts.append(host)
+    return host
+
+
 class Stage(House):
     """A house that has heard of one remote server."""
 
@@ -62,12 +69,6 @@ class Stage(House):
     def place(self) -> list[str]:
         """Where it is, as options."""
         return ["--url", self.at.resource.url, "--ca", str(self.ca), "--allow-network", "loopback"]
-
-    def apart(self, name: str) -> Host:
-        """A host of a process of its own, so that the test is a person beside it."""
-        host = Host([*FORMS["pairs"], *MCPGUARD, "run", name], self.env)
-        self.hosts.append(host)
-        return host
 
     def values(self) -> list[str]:
         """Everything that must not be shown."""

@@ -9,7 +9,7 @@ import pexpect
 import pytest
 import pytest_asyncio
 
-from tests.lifecycle.farstage import PHRASE, POLICY, Stage, far
+from tests.lifecycle.farstage import PHRASE, POLICY, Stage, apart, far
 from tests.lifecycle.stage import MCPGUARD, until
 
 pytestmark = pytest.mark.asyncio
@@ -53,7 +53,7 @@ async def test_add_login_call_refresh_logout() -> None:
         await asyncio.to_thread(place.policy, POLICY)
 
         def played() -> None:
-            host = place.apart("far").greet()
+            host = apart(place, "far").greet()
             assert [tool["name"] for tool in host.ask("tools/list")["result"]["tools"]] == ["look"]
             taken = set(at.resource.taken)
             while len(set(at.resource.taken) - taken) < 2:
