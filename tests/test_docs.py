@@ -36,9 +36,10 @@ def test_every_example_is_valid(text: str) -> None:
 
 def test_the_examples_of_listeners_are_valid() -> None:
     text = (ROOT / "docs" / "serve.md").read_text()
-    listeners, policy = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    first, listeners, policy = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert [each.name for each in servefile.parse(listeners, "example")] == ["build", "containers"]
     assert parse(policy.encode(), "example").rules[0].who == ("role:ci",)
+    assert parse(first.encode(), "example").rules[0].who == ("cert:mcpguard://mcpguard.internal/build",)
 
 
 def test_there_are_examples() -> None:
