@@ -399,9 +399,5 @@ def test_every_check_is_run() -> None:
     names = {check.__name__ for check in checks.CHECKS}
     assert names == {
         "program", "directories", "daemon", "clock", "policy", "chain", "configurations", "managed", "impostors",
-<<<<<<< HEAD
-        "service", "keyring", "vault",
-=======
         "service", "keyring", "vault", "listeners",
->>>>>>> joined
     }  # fmt: skip
