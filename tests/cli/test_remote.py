@@ -45,7 +45,10 @@ def test_a_daemon_without_remote_servers() -> None:
         place.serve()
         done = place.mcpguard("remote", "status")
         assert (done.returncode, "no remote server has a token" in done.stdout) == (0, True)
-        for verb in ("login", "logout"):
+        for verb, why in (
+            ("login", "there is no vault yet"),
+            ("logout", "no remote server is registered as 'files'"),
+        ):
             done = place.mcpguard("remote", verb, "files")
             assert done.returncode == 5
-            assert "no remote server is registered as 'files'" in done.stderr
+            assert why in done.stderr

@@ -375,13 +375,13 @@ def _stdio_framed(listener: socket.socket) -> None:
 
 
 def test_missing_extra_is_said(far: Far) -> None:
-    """Without aiohttp, the sentence names the extra."""
+    """Without aiohttp, the sentence names the extra; sockets are asked by the command line itself."""
     program = (
         "import sys; sys.modules['aiohttp'] = None; from mcpguard.cli.main import main; "
         "sys.argv[0] = 'mcpguard'; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, "server", "add", "x", "--url", far.url, "--ca", str(far.pki.ca_file), "--yes"],
+        [sys.executable, "-c", program, "server", "add", "x", "--url", "http+unix:/run/x:/mcp", "--yes"],
         env=far.house.env, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert "pip install 'mcpguard[http]'" in done.stderr
