@@ -615,7 +615,7 @@ class Tokens:
             raise UpstreamError("there is no token", code=126, hint="mcpguard login far")
         return {"Authorization": f"Bearer {self.tokens[0]}"}
 
-    async def challenged(self, status: int, www_authenticate: str) -> bool:
+    async def challenged(self, status: int, www_authenticate: str, dpop_nonce: str = "") -> bool:
         self.challenges.append((status, www_authenticate))
         self.tokens.pop(0)
         return True

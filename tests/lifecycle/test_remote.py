@@ -225,10 +225,14 @@ def _refused(host: Host, house: House, name: str, words: str, code: int) -> None
     host.close_stdin()
     assert host.wait() == code
     assert any(words in line for line in host.errors())
-    refusals = [
-        each for each in house.records() if each.get("server") == name and each.get("event") == "refused"
-    ]
-    assert words in refusals[-1]["reason"]
+
+    def recorded() -> bool:  # a moment after the answer
+        refusals = [
+            each for each in house.records() if each.get("server") == name and each.get("event") == "refused"
+        ]
+        return bool(refusals) and words in refusals[-1]["reason"]
+
+    assert until(recorded)
 
 
 @pytest.mark.parametrize(
