@@ -100,6 +100,7 @@ class Authenticators:
         self.failures: Counter[str] = Counter()
         self.fault = ""
         self._tokens = self._judge(Auth())
+        self._issuers: tuple[str, ...] = ()
         self._plugins: dict[str, plugins.Authenticator] = {}
         self._ways: dict[str, Callable[[Presented], Awaitable[Authenticated]]] = {
             CERT: self._cert, JWT: self._jwt, APIKEY: self._apikey, UID: self._uid,
@@ -118,6 +119,10 @@ class Authenticators:
         except PeerError as error:
             self._note(error, presented, required)
             raise
+
+    def issuers(self) -> tuple[str, ...]:
+        """Who gives the tokens that count here."""
+        return self._issuers
 
     def asked_always(self) -> bool:
         """Whether `vet` has something to ask or to refuse."""
@@ -196,8 +201,11 @@ class Authenticators:
                 jws.require_library()
             self._plugins = {each.name: plugins.load(each) for each in auth.plugins}
             self._tokens, self.fault = self._judge(auth), ""
+            rules = [*(each.rules for each in auth.issuers), *(each.rules for each in auth.opaque)]
+            self._issuers = tuple(each.issuer for each in rules if each.issuer)
         except (ConfigError, PeerError) as error:
             self._tokens, self._plugins, self.fault = self._judge(Auth()), {}, error.sentence()
+            self._issuers = ()
             _log.error("no peer beyond stdio is let in: %s", self.fault)
 
     async def tick(self) -> None:

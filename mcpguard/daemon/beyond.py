@@ -210,6 +210,10 @@ class Chain:
         """See `Authenticators`."""
         return await self._all.authenticate(presented, required)
 
+    def issuers(self) -> tuple[str, ...]:
+        """See `Authenticators`."""
+        return self._all.issuers()
+
     def asked_always(self) -> bool:
         """See `Authenticators`; without an `auth.toml` nothing is loaded to know it."""
         if self._made is None and not os.path.lexists(self._file):

@@ -26,6 +26,7 @@ from mcpguard.system.servefile import CERT, UID, Listen
 from mcpguard.system.tlsfiles import Keeper
 
 _OWN: Final = (UID, CERT)
+_TOKENS: Final = "jwt"
 _GROUP: Final = "group:"
 
 
@@ -38,6 +39,9 @@ class Authenticators(Protocol):
         Raises:
             PeerError: It is not shown, or not right; a sentence without anything secret.
         """
+
+    def issuers(self) -> tuple[str, ...]:
+        """Who gives the tokens that count here."""
 
     def asked_always(self) -> bool:
         """Whether every peer must be put to `vet`. Quick: asked for each request."""
@@ -118,6 +122,13 @@ class ConnectionAuth:
         if self._others is not None:
             other = await self._others.renew(other, presented)
         return _joined(connected, other)
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Who gives tokens that this listener takes; none where it takes no tokens."""
+        if _TOKENS not in self.required or self._others is None:
+            return ()
+        return self._others.issuers()
 
     @property
     def looks_again(self) -> bool:

@@ -17,6 +17,8 @@ from typing import Final
 from mcpguard.errors import GuardError
 from mcpguard.system.servefile import Listen
 
+METADATA: Final = "/.well-known/oauth-protected-resource"
+"""Before the path of a server: where a client finds who gives tokens for it (RFC 9728)."""
 _MCP: Final = "/mcp/"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -92,6 +94,13 @@ def server_of(target: str, listen: Listen) -> str:
     if listen.server and name != listen.server:
         raise Refusal(404, f"there is no server {name!a} at this listener")
     return name
+
+
+def metadata_url(url: str) -> str:
+    """Where the protected-resource metadata of an absolute URL of ours is (RFC 9728, 3.1)."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host}{METADATA}{slash}{path}"
 
 
 class Reachable:

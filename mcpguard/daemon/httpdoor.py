@@ -25,7 +25,7 @@ from mcpguard import limits
 from mcpguard.audit import redact
 from mcpguard.credentials.presented import Found, Presented
 from mcpguard.daemon.eventstream import EventStream
-from mcpguard.daemon.httpcheck import Reachable, Refusal, accepts, is_json, one_of_each, server_of
+from mcpguard.daemon.httpcheck import METADATA, Reachable, Refusal, accepts, is_json, one_of_each, server_of
 from mcpguard.daemon.httpwire import Answerer, failure, guarded, guarded_response
 from mcpguard.daemon.link import Link
 from mcpguard.daemon.peering import Peering
@@ -104,6 +104,8 @@ class HttpDoor:
         try:
             fields = one_of_each(request.raw_headers)
             self._reachable.require(fields)
+            if request.raw_path.startswith(METADATA):
+                return self._metadata(request, fields)
             server = server_of(request.raw_path, self._peering.listen)
             if request.method not in ("POST", "GET", "DELETE"):
                 raise Refusal(
@@ -129,6 +131,26 @@ class HttpDoor:
             case _:
                 return self._delete(visit)
 
+    def _metadata(self, request: web.BaseRequest, fields: dict[str, str]) -> web.Response:
+        """Who gives tokens for a server here: protected-resource metadata (RFC 9728, 2), for everybody who asks."""
+        listen, issuers = self._peering.listen, self._peering.auth.issuers
+        server = server_of(request.raw_path.removeprefix(METADATA), listen)
+        if request.method != "GET":
+            raise Refusal(405, "metadata is read with GET", fields={"Allow": "GET"})
+        if not issuers:
+            raise Refusal(404, "this listener takes no tokens")
+        metadata = {
+            "resource": f"{self._base(fields)}/mcp/{server}",
+            "authorization_servers": issuers,
+            "bearer_methods_supported": ["header"],
+        }
+        return web.Response(body=encode(metadata), content_type=_JSON)
+
+    def _base(self, fields: dict[str, str]) -> str:
+        """How this listener is called from outside, without a path."""
+        listen = self._peering.listen
+        return listen.url or f"{'https' if listen.tls else 'http'}://{fields['host'].lower()}"
+
     async def _post(self, request: web.BaseRequest, visit: Visit) -> web.StreamResponse:
         fields = visit.fields
         if not accepts(fields, _JSON, _STREAM):
@@ -152,16 +174,14 @@ class HttpDoor:
 
     def _shown(self, request: web.BaseRequest, fields: dict[str, str], link: Link) -> Presented:
         """What a request shows."""
-        listen = self._peering.listen
         tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-        base = listen.url or f"{'https' if listen.tls else 'http'}://{fields['host'].lower()}"
         return msgspec.structs.replace(
             link.presented,
             certificate=(tls.getpeercert(binary_form=True) or b"") if tls is not None else b"",
             authorization=fields.get("authorization", ""),
             dpop=fields.get("dpop", ""),
             method=request.method,
-            url=f"{base}{request.raw_path}",
+            url=f"{self._base(fields)}{request.raw_path}",
         )
 
     # --- legacy ----------------------------------------------------------------------------------------------

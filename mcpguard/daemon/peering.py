@@ -13,7 +13,7 @@ import msgspec
 
 from mcpguard.credentials.presented import Found, Presented
 from mcpguard.daemon.connectionauth import ConnectionAuth, Unknown
-from mcpguard.daemon.httpcheck import Refusal
+from mcpguard.daemon.httpcheck import Refusal, metadata_url
 from mcpguard.daemon.networkparty import NetworkParty
 from mcpguard.daemon.party import Courier
 from mcpguard.daemon.refused import Refused
@@ -111,8 +111,15 @@ class Peering:
         """A refusal for a peer, recorded."""
         self.counts["refused"] += 1
         self.note(error, presented)
-        fields = {"WWW-Authenticate": 'Bearer realm="mcpguard"'} if status == 401 else {}
+        fields = {"WWW-Authenticate": self._challenge(presented)} if status == 401 else {}
         return Refusal(status, error.sentence(), fields=fields)
+
+    def _challenge(self, presented: Presented) -> str:
+        """What a peer is told to show; where tokens count, also where it finds who gives them (RFC 9728, 5.1)."""
+        bearer = 'Bearer realm="mcpguard"'
+        if not presented.url or not self.auth.issuers:
+            return bearer
+        return f'{bearer}, resource_metadata="{metadata_url(presented.url)}"'
 
     def note(self, error: GuardError, presented: Presented) -> None:
         """Write a refusal down."""

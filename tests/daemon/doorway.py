@@ -67,6 +67,9 @@ class Keys:
             )
         return found
 
+    def issuers(self) -> tuple[str, ...]:
+        return ()
+
     def asked_always(self) -> bool:
         return False
 

@@ -45,6 +45,9 @@ class Chain:
             raise PeerError("the key is wrong")
         return Authenticated(frozenset({"key:k"}), {"key": "k"}, instance="key:k", **self.more)  # type: ignore[arg-type]
 
+    def issuers(self) -> tuple[str, ...]:
+        return ()
+
     def asked_always(self) -> bool:
         return False
 
@@ -161,6 +164,9 @@ class Badge(Chain):
 
     on = True
     at_work = True
+
+    def issuers(self) -> tuple[str, ...]:
+        return ()
 
     def asked_always(self) -> bool:
         return self.on

@@ -9,6 +9,7 @@ import pytest
 from mcpguard import limits
 from mcpguard.credentials.dpop import NonceWanted
 from mcpguard.daemon.peering import covers
+from mcpguard.errors import PeerError
 from tests.daemon.doorway import Doorway, story
 from tests.daemon.loops import eventually
 from tests.lifecycle.peers import Peer
@@ -279,3 +280,54 @@ def test_a_proof_that_needs_a_nonce_is_told_so_and_counts_as_no_failure(director
 )
 def test_what_a_credential_is_for(patterns: tuple[str, ...], server: str, covered: bool) -> None:
     assert covers(patterns, server) is covered
+
+
+def test_who_gives_tokens_is_told_to_everybody_and_nowhere_else_where_none_count(directory: Path) -> None:
+    """RFC 9728, 2 and 5.1: what a client of the MCP SDK looks for after a 401."""
+    issuers = ("https://login.example.com",)
+
+    async def told(doorway: Doorway) -> None:
+        async def none(*_: object) -> None:
+            raise PeerError("no token was shown")
+
+        doorway.keys.authenticate = none  # type: ignore[method-assign]
+        doorway.keys.issuers = lambda: issuers  # type: ignore[method-assign]
+
+        def play() -> None:
+            with peer(doorway, "none") as mine:
+                answer = mine.greet()
+                assert answer.drained() == 401
+                place = answer.field("WWW-Authenticate").partition('resource_metadata="')[2].rstrip('"')
+                assert place == "http://localhost/.well-known/oauth-protected-resource/mcp/talk"
+                path = place.removeprefix("http://localhost")
+                found = mine.send("GET", path=path)
+                assert found.status == 200
+                assert found.json() == {
+                    "resource": "http://localhost/mcp/talk",
+                    "authorization_servers": list(issuers),
+                    "bearer_methods_supported": ["header"],
+                }
+                assert mine.send("POST", {}, path=path).drained() == 405
+                assert mine.send("GET", path=path + "/../x").drained() == 404
+                assert mine.send("GET", path=path, Host="evil.example").drained() in (400, 403, 421)
+
+        await doorway.do(play)
+
+    story(directory, told, auth=("jwt",))
+
+
+def test_a_listener_for_keys_alone_names_no_issuer(directory: Path) -> None:
+    async def told(doorway: Doorway) -> None:
+        doorway.keys.issuers = lambda: ("https://login.example.com",)  # type: ignore[method-assign]
+
+        def play() -> None:
+            with peer(doorway, "bad") as mine:
+                answer = mine.greet()
+                assert answer.drained() == 401
+                assert "resource_metadata" not in answer.field("WWW-Authenticate")
+                path = "/.well-known/oauth-protected-resource/mcp/talk"
+                assert mine.send("GET", path=path).drained() == 404
+
+        await doorway.do(play)
+
+    story(directory, told)
