@@ -25,6 +25,7 @@ import aiohttp
 import msgspec
 
 from mcpguard import limits
+from mcpguard.audit import redact
 from mcpguard.audit.marks import Marks, marks_of
 from mcpguard.daemon.dialling import Dialler
 from mcpguard.daemon.outgoing import Authorizer
@@ -34,16 +35,17 @@ from mcpguard.daemon.streams import Inlet, Outlet
 from mcpguard.daemon.tasks import spawn_task
 from mcpguard.errors import ProtocolError
 from mcpguard.identity.remote import Remote
-from mcpguard.model import JsonObject, MessageId
+from mcpguard.model import Json, JsonObject, MessageId
 from mcpguard.protocol.framing import LineBuffer
 from mcpguard.protocol.httpheaders import Mirror, mirrored, mirrors
 from mcpguard.protocol.jsonrpc import error_line
 
 _log: Final = logging.getLogger("mcpguard")
+_KNOWN: Final = f"{redact.MARK}known"
 
 
 class Mirrors:
-    """Which arguments of which tools are repeated in header fields: what the pinned definitions say.
+    """Which arguments of which tools are repeated in header fields: what the pinned definitions say, but no secrets.
 
     Args:
         tools: Name to definition; those of the manifest, not what the server says now.
@@ -67,7 +69,8 @@ class Mirrors:
             schema = self._tools[name].get("inputSchema")
             marks = marks_of(schema)
             self._known[name] = tuple(each for each in mirrors(schema) if not _secret(marks, each.path))
-        return mirrored(params.get("arguments"), self._known[name])
+        arguments = params.get("arguments")
+        return mirrored(arguments, [each for each in self._known[name] if not _holds(arguments, each.path)])
 
 
 def _secret(marks: Marks | None, path: tuple[str, ...]) -> bool:
@@ -76,6 +79,13 @@ def _secret(marks: Marks | None, path: tuple[str, ...]) -> bool:
             break
         marks = marks.of(step)
     return marks is not None and marks.whole
+
+
+def _holds(arguments: Json, path: tuple[str, ...]) -> bool:
+    """Whether an argument holds a secret that is known, such as one that stood in the place of a handle."""
+    for step in path:
+        arguments = arguments.get(step) if type(arguments) is dict else None
+    return type(arguments) is str and _KNOWN in redact.current().text(arguments)
 
 
 class Bridge:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcpguard import limits
+from mcpguard.audit import redact
 from mcpguard.daemon.remote import Mirrors, reach
 from mcpguard.errors import TrustError
 from mcpguard.identity.remote import Remote as Described
@@ -214,3 +215,26 @@ def test_headers_of_arguments_come_from_pinned_definitions_only() -> None:
     assert mirrors.fields(call) == mirrors.fields(call) == {"Mcp-Param-A": "x"}
     for message in ({"params": {"name": "other"}}, {"params": {"name": 7}}, {}, {"params": {"name": "none"}}):
         assert mirrors.fields(json.loads(json.dumps(message))) == {}
+
+
+def test_a_secret_that_stood_in_the_place_of_a_handle_is_in_no_header() -> None:
+    """The vault teaches the redactor what it gives; schemas need not mark it."""
+    schema = {
+        "properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"},
+            "key": {"type": "string", "x-mcp-header": "Key"},
+        }
+    }
+    mirrors = Mirrors({"t": {"name": "t", "inputSchema": schema}})
+    before = redact.current()
+    redact.install(redact.Redactor(b"k" * 32))
+    try:
+        redact.current().learn([b"correct-horse-battery"])
+        message = {
+            "params": {"name": "t", "arguments": {"region": "eu", "key": "Bearer correct-horse-battery"}}
+        }
+        assert mirrors.fields(message) == {"Mcp-Param-Region": "eu"}
+        message["params"]["arguments"]["key"] = "nothing secret"
+        assert mirrors.fields(message) == {"Mcp-Param-Region": "eu", "Mcp-Param-Key": "nothing secret"}
+    finally:
+        redact.install(before)
