@@ -75,8 +75,10 @@ def _inside(address: Address) -> list[Address]:
 
 
 def _private(address: Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address in _NAT64[0]):
-        return False  # what is inside decides
+    if isinstance(address, ipaddress.IPv6Address) and (
+        address.ipv4_mapped or address.sixtofour or address in _NAT64[0]
+    ):
+        return False  # what is inside decides, whatever this version of Python says of the outside
     return not address.is_global or address.is_multicast
 
 
