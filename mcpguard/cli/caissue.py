@@ -25,7 +25,11 @@ _HOUR = 3600
     "--uri", "uris", multiple=True, metavar="URI", help="mcpguard://HOST/NAME or spiffe://DOMAIN/PATH."
 )
 @click.option(
-    "--hours", type=click.FloatRange(1 / 60, 744), default=24.0, show_default=True, help="How long it holds."
+    "--hours",
+    type=click.FloatRange(0.1, 744),
+    metavar="N",
+    default=24.0,
+    help="How long it holds; 24 if it is left out.",
 )
 @click.option(
     "--for", "servers", multiple=True, metavar="SERVER",
