@@ -50,7 +50,7 @@ _KEYS: Final = (
     "recheck",
 )  # fmt: skip
 _TLS_KEYS: Final = ("certificate", "key", "client_ca")
-_KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,31}(?::[a-z0-9][a-z0-9_.-]{0,63})?")
+_KIND: Final = re.compile(r"uid|cert|jwt|apikey|plugin:[a-z0-9][a-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::[0-9]{1,5})?")
 _ORIGIN: Final = re.compile(rf"https?://{_HOST.pattern}")
 _LINE: Final = re.compile(r" \(at line (\d+), column \d+\)")
@@ -287,7 +287,7 @@ class _Document(Reader):
         words = self.list(value, at, "kinds of credentials", '["cert"]')
         for number, word in enumerate(words):
             if not isinstance(word, str) or not _KIND.fullmatch(word):
-                raise self.fault((*at, number), f"expected a kind of credentials, found {found(word)}")
+                raise self.fault((*at, number), f"expected uid, cert, apikey, jwt or plugin:NAME, found {found(word)}")
         return tuple(dict.fromkeys(words))
 
     def _uids(self, value: Json, at: KeyPath) -> tuple[int, ...]:

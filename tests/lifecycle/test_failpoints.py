@@ -20,8 +20,8 @@ STEPS = {
     "it is forwarded": "after mcpguard.daemon.streams:Outlet.write",
     "its outcome is about to be recorded": "before mcpguard.daemon.recorder:Recorder.later",
     "its outcome is kept for the next write": "after mcpguard.daemon.recorder:Recorder.later",
-    "the log is about to be synced": "before mcpguard.system.journal:Journal.sync",
-    "the log is synced": "after mcpguard.system.journal:Journal.sync",
+    "the log is about to be synced": "before mcpguard.system.journal:Journal.finish",
+    "the log is synced": "after mcpguard.system.journal:Journal.finish",
 }
 STARTS = {
     "a shim is admitted": "before mcpguard.daemon.admission:Admission.admit",

@@ -153,9 +153,9 @@ SAYS: dict[str, tuple[Callable[[Registered], object], str]] = {
     ),
     "secrets": (
         lambda server: server.plant(
-            version=2, launch=msgspec.structs.replace(server.manifest.launch, secret={"TOKEN": "vault:x"})
+            version=2, launch=msgspec.structs.replace(server.manifest.launch, secret={"TOKEN": "vault://x"})
         ),
-        "asks for the secret",
+        "is not started without TOKEN",
     ),
 }
 
