@@ -209,7 +209,9 @@ class Threaded:
         self._call(self._listening.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(_settle(asyncio.all_tasks(self._loop)))
+        while tasks := asyncio.all_tasks(self._loop):  # whoever connected at the last moment is a new one
+            self._loop.run_until_complete(_settle(tasks))
+        self._loop.run_until_complete(asyncio.sleep(0))  # transports close at the next turn
         self._loop.close()
 
     def _call(self, what: Any) -> Any:
