@@ -287,7 +287,9 @@ class _Document(Reader):
         words = self.list(value, at, "kinds of credentials", '["cert"]')
         for number, word in enumerate(words):
             if not isinstance(word, str) or not _KIND.fullmatch(word):
-                raise self.fault((*at, number), f"expected uid, cert, apikey, jwt or plugin:NAME, found {found(word)}")
+                raise self.fault(
+                    (*at, number), f"expected uid, cert, apikey, jwt or plugin:NAME, found {found(word)}"
+                )
         return tuple(dict.fromkeys(words))
 
     def _uids(self, value: Json, at: KeyPath) -> tuple[int, ...]:
