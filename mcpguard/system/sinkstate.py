@@ -5,6 +5,7 @@ One file for each, replaced as a whole. Rule: it is written after the sink has t
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from mcpguard.system.sinkfile import Sink
 from mcpguard.system.spool import Place
 
 _NAME: Final = "sent.json"
+_TRIES: Final = 5
 
 
 class SinkState(msgspec.Struct, frozen=True):
@@ -112,14 +114,18 @@ class StateFile:
 
     def remove(self) -> None:
         """Forget the sink."""
-        try:
-            for path in self._folder.iterdir():
-                path.unlink()
-            self._folder.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise self._unusable(error) from error
+        for left in reversed(range(_TRIES)):
+            try:
+                for path in self._folder.iterdir():
+                    path.unlink(missing_ok=True)
+                self._folder.rmdir()
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY or not left:  # what ships to it may just have written
+                    raise self._unusable(error) from error
+            else:
+                return
 
     def _unusable(self, error: OSError) -> JournalError:
         reason = (error.strerror or str(error)).lower()

@@ -134,9 +134,11 @@ class Remote:
         self.tasks.add(task)
         try:
             await self._serve(reader, writer)
+        except asyncio.CancelledError:  # the end of the server; asyncio would complain of a task that says so
+            writer.transport.abort()
         finally:
             self.tasks.discard(task)
-            writer.transport.abort() if task.cancelling() else writer.close()
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -209,9 +211,14 @@ class Threaded:
         self._call(self._listening.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.run_until_complete(asyncio.sleep(0))  # tasks that have not begun could not clean up
         while tasks := asyncio.all_tasks(self._loop):  # whoever connected at the last moment is a new one
             self._loop.run_until_complete(_settle(tasks))
-        self._loop.run_until_complete(asyncio.sleep(0))  # transports close at the next turn
+        for transport in list(
+            self._loop._transports.values()
+        ):  # handshakes that were under way belong to no task
+            transport.abort()
+        self._loop.run_until_complete(asyncio.sleep(0.01))  # transports close at the next turn
         self._loop.close()
 
     def _call(self, what: Any) -> Any:
