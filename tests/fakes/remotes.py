@@ -179,6 +179,9 @@ async def listening(context: ssl.SSLContext | None, path: str = "", port: int = 
     try:
         yield made
     finally:
+        for each in server.sockets:  # asyncio forgets a connection that comes in the turn in which it closes
+            asyncio.get_running_loop().remove_reader(each.fileno())
+        await asyncio.sleep(0.01)
         server.close()
         for task in (tasks := list(made.tasks)):
             task.cancel()
@@ -214,10 +217,8 @@ class Threaded:
         self._loop.run_until_complete(asyncio.sleep(0))  # tasks that have not begun could not clean up
         while tasks := asyncio.all_tasks(self._loop):  # whoever connected at the last moment is a new one
             self._loop.run_until_complete(_settle(tasks))
-        for transport in list(
-            self._loop._transports.values()
-        ):  # handshakes that were under way belong to no task
-            transport.abort()
+        for transport in list(self._loop._transports.values()):
+            transport.abort()  # a handshake that was under way belongs to no task
         self._loop.run_until_complete(asyncio.sleep(0.01))  # transports close at the next turn
         self._loop.close()
 
