@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from binascii import hexlify
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -26,7 +27,7 @@ import msgspec
 
 from mcpguard import limits
 from mcpguard.audit.record import Record, parse_line
-from mcpguard.audit.seal import FirstKey, evolve, mac
+from mcpguard.audit.seal import FirstKey, close, evolve
 from mcpguard.audit.tree import Tree
 from mcpguard.errors import JournalError
 
@@ -81,12 +82,10 @@ class Chain:
             if not key:
                 line = b'{"v":1,"seq":%d,"prev":"%b",%b%b}\n' % (seq, prev, stamp, body)
             else:
-                start = b'{"v":2,"seq":%d,"prev":"%b",%b%b' % (seq, prev, stamp, body)
-                line = b'%b,"mac":"%b"}\n' % (start, mac(key, start))
-                key = evolve(key)
+                line, key = close(b'{"v":2,"seq":%d,"prev":"%b",%b%b' % (seq, prev, stamp, body), key)
             state = _fresh()
             state.update(line)
-            prev = state.hexdigest().encode()
+            prev = hexlify(state.digest())
             lines.append(line)
         data = b"".join(lines) if len(lines) != 1 else lines[0]
         if data.count(b"\n") != len(lines):
@@ -274,8 +273,7 @@ class Verifier:
             if self._sealed or self.chain.key:
                 return "not sealed, and the records before it are"
             return ""
-        start = line[:-SEAL_BYTES]
-        if line[-SEAL_BYTES:] != b',"mac":"%b"}\n' % mac(self.chain.key, start):
+        if line != close(line[:-SEAL_BYTES], self.chain.key)[0]:
             return "wrong seal: its mac is not that of the line under the key of this record"
         self._seals += 1
         return ""

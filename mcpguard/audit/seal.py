@@ -4,8 +4,8 @@ Law: record n carries HMAC-SHA256(K_n, its line without the member `mac`), and K
 K_n) (RFC 2104; the scheme of Bellare and Yee, "Forward-security in private-key cryptography", 2003, 4.3). Whoever
 steals K_n can seal what comes from n on, and nothing before it. The first key stays with whoever verifies.
 
-Cost: `mac` 1.4 us over 440 bytes, `evolve` 0.4 us (CPython 3.11, 2-core virtual machine; tests/bench/audit.py);
-`hmac.digest` takes 4.5 us there, because OpenSSL 3 looks its HMAC up anew for every key.
+Cost: `close` 2.2 us over 440 bytes (CPython 3.11, 2-core virtual machine; tests/bench/audit.py);
+`hmac.digest` alone takes 2.3 us there, because OpenSSL 3 looks its HMAC up anew for every key.
 
 Not here: where keys are kept, and that old ones are overwritten (`system.journalseal`). Python cannot wipe memory: a
 key that has moved on may stay in the daemon's memory for a while.
@@ -35,14 +35,18 @@ _fresh = hashlib.sha256().copy  # cheaper than a new one
 _labelled = hashlib.sha256(_LABEL).copy
 
 
-def mac(key: bytes, line: bytes) -> bytes:
-    """HMAC-SHA256 under a key of `KEY_BYTES`, hex, of a line that is given without its last brace and LF."""
-    inner, outer = _fresh(), _fresh()
+def close(line: bytes, key: bytes) -> tuple[bytes, bytes]:
+    """A line, given without its last brace and LF, with its MAC and these; and the key of the next one.
+
+    Both at once: two functions would cost half a microsecond more. The key has `KEY_BYTES`.
+    """
+    inner, outer, after = _fresh(), _fresh(), _labelled()
     inner.update(key.translate(_INNER) + _INNER_REST)
     inner.update(line)
     inner.update(b"}\n")
     outer.update(key.translate(_OUTER) + _OUTER_REST + inner.digest())
-    return hexlify(outer.digest())
+    after.update(key)
+    return b'%b,"mac":"%b"}\n' % (line, hexlify(outer.digest())), after.digest()
 
 
 def evolve(key: bytes, steps: int = 1) -> bytes:

@@ -5,15 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpguard.audit.seal import FirstKey, evolve, mac, parse_first_key
+from mcpguard.audit.seal import FirstKey, close, evolve, parse_first_key
 from mcpguard.errors import JournalError
 
 KEY = bytes(range(32))
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=300))
-def test_mac_is_hmac_sha256(key, data):
-    assert mac(key, data) == hmac.new(key, data + b"}\n", hashlib.sha256).hexdigest().encode()
+def test_a_line_ends_with_its_hmac_sha256_and_the_key_moves_on(key, data):
+    mac = hmac.new(key, data + b"}\n", hashlib.sha256).hexdigest().encode()
+    assert close(data, key) == (data + b',"mac":"' + mac + b'"}\n', evolve(key))
 
 
 def test_keys_move_on_and_are_found_again_from_the_first():
