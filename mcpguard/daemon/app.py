@@ -73,6 +73,7 @@ from mcpguard.system.memory import open_descriptors, pss
 from mcpguard.system.memoryfile import MemoryFile
 from mcpguard.system.peercred import attest
 from mcpguard.system.policystore import PolicyStore
+from mcpguard.system.residue import give_back_code
 from mcpguard.system.secretuse import SecretUse
 from mcpguard.system.serverstore import ServerStore
 from mcpguard.system.servicenotify import ServiceNotify
@@ -85,6 +86,8 @@ _TICK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _JUDGE_SECONDS = 30.0
 """How often the manifests of running servers are judged again: they expire, and keys do."""
+_TIDY_SECONDS = 1.0
+"""After so long without a server, memory that is not needed is given back."""
 _NOTE_SECONDS = 3600.0
 """How often what is trusted is written to the log, so that its newest segments always have it."""
 
@@ -197,6 +200,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._began = time.time()
         self._busy_until = asyncio.get_running_loop().time()
+        self._tidy = False
         self._own: frozenset[tuple[int, int] | str] = frozenset()
         self._verbs = control.Verbs(
             reading={
@@ -368,8 +372,7 @@ class Daemon:
                 self._totals[key] += session.status()[key]
             self._busy_until = asyncio.get_running_loop().time()
             self._left(session)
-            if not self._sessions:
-                give_back()
+            self._tidy = False
 
     async def _look_at_logins(self) -> None:
         await self._logins.look(self._instances.logins())
@@ -551,6 +554,10 @@ class Daemon:
             self._noted = now
             self._desk.note_trust("still")
             self._vigilance.quarantine.note()
+        if not self._tidy and not self._sessions and now - self._busy_until > _TIDY_SECONDS:
+            self._tidy = True
+            give_back()
+            give_back_code()
         if (
             self._idle
             and not self._tasks

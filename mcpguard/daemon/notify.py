@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import logging
 import os
 from collections.abc import Callable
@@ -176,5 +175,7 @@ def session_bus() -> str:
 
 
 def _short(text: str, most: int = _CHARS) -> str:
+    from html import escape  # noqa: PLC0415 (its table of entities takes half a MiB)
+
     shown = visible(text)
-    return html.escape(shown if len(shown) <= most else f"{shown[:most]}…", quote=False)
+    return escape(shown if len(shown) <= most else f"{shown[:most]}…", quote=False)

@@ -8,7 +8,6 @@ Not here: what the keys mean (`document`, `rulekeys`, `conditionkeys`, `trials`)
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
@@ -161,7 +160,9 @@ class Reader:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A question that names the nearest of some words; empty if none is near."""
-    near = difflib.get_close_matches(word[: limits.PATTERN_CHARS], known, n=1)
+    from difflib import get_close_matches  # noqa: PLC0415 (0.2 MiB, for a slip of the hand)
+
+    near = get_close_matches(word[: limits.PATTERN_CHARS], known, n=1)
     return f"did you mean {near[0]}?" if near else ""
 
 
