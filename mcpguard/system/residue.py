@@ -46,7 +46,7 @@ def unchanged(smaps: str) -> Iterator[Span]:
 
 
 def give_back_code() -> int:
-    """Give back pages of libraries; how many bytes of addresses were asked for, 0 where a system has no such thing."""
+    """Give back pages of libraries; how many bytes of addresses it asked for, 0 where there is no such thing."""
     try:
         text = _SMAPS.read_text("utf-8", "surrogateescape")
         madvise = ctypes.CDLL(None).madvise
