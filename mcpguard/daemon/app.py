@@ -86,7 +86,7 @@ _TICK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _JUDGE_SECONDS = 30.0
 """How often the manifests of running servers are judged again: they expire, and keys do."""
-_TIDY_SECONDS = 1.0
+_TIDY_SECONDS = 0.5
 """After so long without a server, memory that is not needed is given back."""
 _NOTE_SECONDS = 3600.0
 """How often what is trusted is written to the log, so that its newest segments always have it."""

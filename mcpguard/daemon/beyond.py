@@ -11,14 +11,14 @@ import secrets
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mcpguard.credentials.presented import Authenticated, Presented
 from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.certdesk import CertDesk
-from mcpguard.daemon.control import Held, Personal, Verb
+from mcpguard.daemon.control import Caller, Held, Personal, Verb
 from mcpguard.daemon.doors import Doors
-from mcpguard.daemon.oauthdesk import OAuthDesk
 from mcpguard.daemon.outgoing import Authorizer
 from mcpguard.daemon.peering import Rooms
 from mcpguard.daemon.probedesk import ProbeDesk, login_at
@@ -40,6 +40,7 @@ from mcpguard.system.tlsfiles import Keeper, TlsFiles
 
 if TYPE_CHECKING:
     from mcpguard.daemon.authenticators import Authenticators
+    from mcpguard.daemon.oauthdesk import OAuthDesk
 
 _LOOK_SECONDS: Final = 5.0
 """How often the certificates of servers that are connected to are looked at again."""
@@ -75,7 +76,7 @@ class Beyond:
         self._doors = Doors(ServeFile(paths.serve_dir()), rooms, self._keeper, self._chain)
         store = VaultStore(vault)
         self._places = Registrations(registry, store, store.open, self._link)
-        self._oauth = OAuthDesk(self._places, recorder.later)
+        self._oauth = Logins(self._places, recorder)
         self._probes = ProbeDesk(self._authorizer_at, self._link)
 
     @property
@@ -90,7 +91,7 @@ class Beyond:
             GuardError: What was said about logins to it cannot be read.
         """
         remote = logged_in_at(name, manifest)
-        return IfWanted(await self._oauth.authorizer(remote)) if remote is not None else None
+        return IfWanted(await self._oauth.desk.authorizer(remote)) if remote is not None else None
 
     def registry(self, name: str) -> RegistryTls:
         """The certificate registry, for a connection to a server, which is watched as long as it lasts."""
@@ -116,7 +117,7 @@ class Beyond:
         remote = login_at(name, place)
         if remote is None or await self._places.place(name) != place:
             return None
-        return IfWanted(await self._oauth.authorizer(remote))
+        return IfWanted(await self._oauth.desk.authorizer(remote))
 
     def load(self) -> None:
         """Open the listeners of `serve.toml`."""
@@ -180,6 +181,54 @@ class Beyond:
     def holding(self) -> dict[str, Callable[[Request], Awaitable[Held]]]:
         """Verbs whose connection is held."""
         return self._doors.holding()
+
+
+class Logins:
+    """The desk for logins at remote servers (`oauthdesk.OAuthDesk`), made when it is first needed.
+
+    Args:
+        places: The remote servers.
+        recorder: Where logins are recorded.
+    """
+
+    def __init__(self, places: Registrations, recorder: Recorder) -> None:
+        self._places = places
+        self._recorder = recorder
+        self._made: OAuthDesk | None = None
+
+    @property
+    def desk(self) -> OAuthDesk:
+        """The desk itself."""
+        if self._made is None:
+            from mcpguard.daemon.oauthdesk import OAuthDesk  # noqa: PLC0415 (1 MiB, for few)
+
+            self._made = OAuthDesk(self._places, self._recorder.later)
+        return self._made
+
+    def reading(self) -> dict[str, Verb]:
+        """See `OAuthDesk`."""
+        return {"remote-status": partial(self._read, "remote-status")}
+
+    def approving(self) -> dict[str, Personal]:
+        """See `OAuthDesk`."""
+        names = ("remote-login", "remote-wait", "remote-answer", "remote-cancel", "remote-logout")
+        return {name: partial(self._approve, name) for name in names}
+
+    def _read(self, name: str, request: Request) -> JsonObject | Awaitable[JsonObject]:
+        return self.desk.reading()[name](request)
+
+    def _approve(self, name: str, request: Request, caller: Caller) -> JsonObject | Awaitable[JsonObject]:
+        return self.desk.approving()[name](request, caller)
+
+    def close(self) -> None:
+        """See `OAuthDesk`."""
+        if self._made is not None:
+            self._made.close()
+
+    async def settled(self, seconds: float) -> None:
+        """See `OAuthDesk`."""
+        if self._made is not None:
+            await self._made.settled(seconds)
 
 
 class Chain:

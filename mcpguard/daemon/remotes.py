@@ -12,14 +12,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mcpguard.credentials import oauthtokens
 from mcpguard.credentials.oauthsettings import Remote
-from mcpguard.daemon.oauth import OAuth
-from mcpguard.daemon.oauthstore import Store
 from mcpguard.daemon.outgoing import Answer, Fetch
 from mcpguard.daemon.registry import Registry
 from mcpguard.daemon.registrytls import RegistryTls
@@ -30,6 +27,10 @@ from mcpguard.identity.remote import SYSTEM, check_remote, parse_web
 from mcpguard.identity.remote import Remote as Place
 from mcpguard.system.serverstore import check_name
 from mcpguard.system.vault import UNLOCK
+
+if TYPE_CHECKING:
+    from mcpguard.daemon.oauth import OAuth
+    from mcpguard.daemon.oauthstore import Store
 
 _LOOK_SECONDS: Final = 5.0
 """How often it is looked whether somebody has logged in where the server has asked for nothing."""
@@ -162,6 +163,8 @@ class Registrations:
         return _Nearby(self, remote.name, self._certificates)
 
     def _keep(self, name: str, place: Place) -> None:
+        from mcpguard.credentials import oauthtokens  # noqa: PLC0415 (for few)
+
         data = self.store.get(_place_of(name))
         if data is not None and oauthtokens.url_of(data) != place.url:
             self.store.delete(oauthtokens.settings_place(name))

@@ -23,7 +23,7 @@ from typing import Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -221,8 +221,10 @@ def _parse_pem(text: str) -> PublicKey:
         raise TrustError(
             "this is a private key", hint="give the public one; a private key belongs to nobody else"
         )
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415 (0.6 MiB)
+
     try:
-        key = serialization.load_pem_public_key(text.encode())
+        key = load_pem_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
         raise TrustError("the public key cannot be read as PEM", hint=_KINDS_HINT) from error
     if isinstance(key, ec.EllipticCurvePublicKey):

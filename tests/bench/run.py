@@ -28,7 +28,7 @@ MCPGUARD = str(Path(sys.executable).parent / "mcpguard")
 GUARDED = [MCPGUARD, "run", "--name", "bench", "--"]
 NPM_SERVER = "@modelcontextprotocol/server-everything"
 RULES = 1000
-_TIDY_SECONDS = 3.0
+_TIDY_SECONDS = 4.0
 """A daemon that has nothing to do gives back what only its start needed, a second or two later."""
 
 

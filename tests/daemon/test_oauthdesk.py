@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
 from mcpguard import limits
 from mcpguard.credentials.oautherror import OAuthError
 from mcpguard.credentials.oauthsettings import Remote
+from mcpguard.daemon.beyond import Logins
 from mcpguard.daemon.control import Caller
 from mcpguard.daemon.oauthdesk import NoRemotes, OAuthDesk
+from mcpguard.daemon.recorder import Recorder
+from mcpguard.daemon.remotes import Registrations
 from mcpguard.errors import TrustError
 from mcpguard.protocol.control import Request
 from tests.daemon.oauthworld import World, world
@@ -284,3 +288,13 @@ async def test_a_login_at_an_identity_provider_is_shown_and_can_be_forgotten() -
         at.store.put(f"oauth/server/{sso}", b"{}", 0.0)
         with pytest.raises(OAuthError, match="damaged"):
             await on.desk._shelf.identity(sso)
+
+
+async def test_the_verbs_of_a_desk_that_is_not_made_yet_are_its_own() -> None:
+    desk = OAuthDesk(NoRemotes(), lambda _: None)
+    late = Logins(cast("Registrations", NoRemotes()), cast("Recorder", None))
+    assert list(late.reading()) == list(desk.reading())
+    assert list(late.approving()) == list(desk.approving())
+    await late.settled(1.0)
+    late.close()
+    assert late._made is None
