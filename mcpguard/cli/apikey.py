@@ -265,7 +265,7 @@ def _fingerprint(text: str) -> str:
         return plain
     from cryptography import x509
 
-    from mcpguard.credentials.clientcert import fingerprint
+    from mcpguard.credentials.certificate import fingerprint
 
     try:
         read = x509.load_pem_x509_certificate(Path(text).read_bytes())

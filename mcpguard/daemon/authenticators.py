@@ -1,4 +1,4 @@
-"""The chain that every peer beyond stdio passes: each kind that its listener names must succeed, then plug-ins.
+"""The chain that peers beyond stdio pass who must show more than their connection: tokens, keys, then plug-ins.
 
 Rule 1. All that is required must be there; what is found is combined so that each part can only narrow: principals of
 all, scopes that all allow, the earliest expiry.
@@ -7,11 +7,8 @@ are, and the number of the others.
 Rule 3. What was found is looked at again (`recheck`) as long as it is used: keys are revoked, certificates and tokens
 end, issuers withdraw keys, plug-ins change their mind.
 
-Not here: throttling of addresses that fail (the listener; `failures` counts), policy.
-
-Decided:
-    *Scopes are intersected by patterns that lie within each other*, so that `a*` with `*b` is nothing; rejected:
-    keeping both lists for every call, which every user of the result would have to know about.
+Not here: what the connection itself shows (`connectionauth`), throttling of addresses that fail (the listener;
+`failures` counts), policy.
 """
 
 from __future__ import annotations
@@ -20,12 +17,11 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
 
 import msgspec
 
-from mcpguard.audit.bounded import Table
 from mcpguard.credentials import apikey, jws
 from mcpguard.credentials.dpop import NonceWanted
 from mcpguard.credentials.presented import Authenticated, Presented
@@ -33,26 +29,20 @@ from mcpguard.credentials.replay import ReplayCache
 from mcpguard.daemon import plugins
 from mcpguard.daemon.apikeys import ApiKeys
 from mcpguard.daemon.bearer import Tokens, credential
+from mcpguard.daemon.combining import combined, earliest
 from mcpguard.daemon.outgoing import Fetch
 from mcpguard.daemon.refused import Refused
 from mcpguard.errors import ConfigError, PeerError
 from mcpguard.model import JsonObject
-from mcpguard.policy.match import compile_pattern
 from mcpguard.system.authfile import Auth, AuthFile
 
 _log: Final = logging.getLogger("mcpguard")
-CERT: Final = "cert"
 JWT: Final = "jwt"
 APIKEY: Final = "apikey"
-UID: Final = "uid"
-CERTIFICATES: Final = 4096
-"""Client certificates that are remembered to be looked at again."""
-KINDS: Final = (CERT, JWT, APIKEY, UID)
-"""What a listener may require, the strongest first; also `plugin:NAME`, beside one of these."""
+KINDS: Final = (JWT, APIKEY)
+"""What a listener may require of us, the strongest first; also `plugin:NAME`, beside one of these or what the
+connection shows."""
 PLUGIN: Final = "plugin:"
-
-Certificates: TypeAlias = Callable[[bytes, float], Authenticated]
-"""Whom a certificate in DER names now, or a PeerError: it is revoked, not registered, over."""
 
 
 class Authenticators:
@@ -64,7 +54,6 @@ class Authenticators:
         refused: Where refusals are written down; None if whoever asks does that.
         fetch: The way to issuers.
         nonce_key: Random; of DPoP nonces.
-        certificates: Names the holders of certificates.
         clock: Unix seconds.
         ticks: Seconds that only go up.
 
@@ -81,7 +70,6 @@ class Authenticators:
         fetch: Fetch,
         nonce_key: bytes,
         *,
-        certificates: Certificates | None = None,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,12 +78,10 @@ class Authenticators:
         self._refused = refused
         self._fetch = fetch
         self._nonce_key = nonce_key
-        self._certificates = certificates or _by_name
         self._clock = clock
         self._ticks = ticks
         self._proofs, self._spent = ReplayCache("DPoP proof"), ReplayCache("token")
         self._stamp: tuple[int, int, int] = (-1, 0, 0)
-        self._shown: Table[str, bytes] = Table(bytes, CERTIFICATES)
         self._leaving: list[plugins.Authenticator] = []
         self.failures: Counter[str] = Counter()
         self.fault = ""
@@ -103,19 +89,23 @@ class Authenticators:
         self._issuers: tuple[str, ...] = ()
         self._plugins: dict[str, plugins.Authenticator] = {}
         self._ways: dict[str, Callable[[Presented], Awaitable[Authenticated]]] = {
-            CERT: self._cert, JWT: self._jwt, APIKEY: self._apikey, UID: self._uid,
+            JWT: self._jwt, APIKEY: self._apikey,
         }  # fmt: skip
         self.reload()
 
-    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
-        """Who a peer is; `required` are the kinds that must all succeed.
+    async def authenticate(
+        self, presented: Presented, required: tuple[str, ...], connected: Authenticated | None = None
+    ) -> Authenticated:
+        """Who a peer is by the kinds that are `required`, which must all succeed.
+
+        Plug-ins are told of what the connection shows, too; without it, one of `KINDS` must be required.
 
         Raises:
             NonceWanted: A DPoP proof must hold a nonce (`credentials.dpop`); not a failure.
             PeerError: It is not known who it is; recorded.
         """
         try:
-            return await self._found(presented, required)
+            return await self._found(presented, required, connected)
         except PeerError as error:
             self._note(error, presented, required)
             raise
@@ -168,7 +158,7 @@ class Authenticators:
         if key is None:
             return found
         ends = self._keys.ends(str(key["id"]), str(key["digest"]))
-        return msgspec.structs.replace(found, expires=_earliest(found.expires, ends))
+        return msgspec.structs.replace(found, expires=earliest(found.expires, ends))
 
     def still(self, found: Authenticated) -> str:
         """Empty while what was found counts, as far as is known here; else why not. Quick, and asks nobody."""
@@ -177,8 +167,6 @@ class Authenticators:
         try:
             if key := found.evidence.get(APIKEY):
                 self._keys.still(str(key["id"]), str(key["digest"]))
-            if certificate := found.evidence.get(CERT):
-                self._recheck_certificate(str(certificate["sha256"]))
             if token := found.evidence.get(JWT):
                 self._require_settings()
                 self._tokens.still(token)
@@ -233,20 +221,22 @@ class Authenticators:
 
     # --- the kinds -----------------------------------------------------------------------------------------
 
-    async def _found(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+    async def _found(
+        self, presented: Presented, required: tuple[str, ...], connected: Authenticated | None
+    ) -> Authenticated:
         kinds = [kind for kind in KINDS if kind in required]
         named = [kind.removeprefix(PLUGIN) for kind in required if kind.startswith(PLUGIN)]
-        if not kinds or len(kinds) + len(named) != len(set(required)):
+        if not (kinds or connected) or len(kinds) + len(named) != len(set(required)):
             raise PeerError(
                 "the listener does not say how peers are recognised", hint=f"of {', '.join(KINDS)}"
             )
         parts = {kind: await self._ways[kind](presented) for kind in kinds}
-        whole = _combined(list(parts.values()))
+        found = [*((connected,) if connected is not None else ()), *parts.values()]
         evidence: JsonObject = {"auth": kinds, **{kind: part.evidence for kind, part in parts.items()}}
-        whole = msgspec.structs.replace(whole, evidence=evidence)
+        whole = msgspec.structs.replace(combined(found), evidence=evidence)
         if self._plugins or named or self.fault:
             whole = await self._plugged(whole, presented, named)
-        return whole
+        return msgspec.structs.replace(whole, instance=_instance(parts.values()))
 
     async def _plugged(self, whole: Authenticated, presented: Presented, named: list[str]) -> Authenticated:
         self._require_settings()  # a plug-in that must be asked may stand in a file that cannot be read
@@ -256,7 +246,7 @@ class Authenticators:
             added = await self._plugin(name).add(whole, presented)
             if added.expires and self._clock() >= added.expires:
                 raise PeerError(f"the authenticator {name} refuses: it says that this has expired")
-            together = _combined([whole, added])
+            together = combined([whole, added])
             whole = msgspec.structs.replace(together, evidence=whole.evidence, instance=whole.instance)
         if asked:
             whole = msgspec.structs.replace(whole, evidence={**whole.evidence, "plugins": asked})
@@ -267,26 +257,6 @@ class Authenticators:
         if found is None:
             raise PeerError(f"there is no authenticator {name!a} here", hint="[plugin.NAME] in auth.toml")
         return found
-
-    async def _uid(self, presented: Presented) -> Authenticated:
-        if presented.uid is None:
-            raise PeerError("the peer is not on a Unix socket, and its user is not known")
-        name = f"uid:{presented.uid}"
-        return Authenticated(frozenset([name]), {"uid": presented.uid}, instance=name)
-
-    async def _cert(self, presented: Presented) -> Authenticated:
-        if not presented.certificate:
-            raise PeerError("no client certificate was shown")
-        found = self._certificates(presented.certificate, self._clock())
-        shown = _digest(presented.certificate).hex()
-        self._shown.put(shown, presented.certificate)
-        return msgspec.structs.replace(found, evidence={**found.evidence, "sha256": shown})
-
-    def _recheck_certificate(self, shown: str) -> None:
-        certificate = self._shown.get(shown)
-        if certificate is None:
-            raise PeerError("the client certificate is not known any more", hint="connect again")
-        self._certificates(certificate, self._clock())
 
     async def _apikey(self, presented: Presented) -> Authenticated:
         scheme, shown = credential(presented.authorization)
@@ -322,57 +292,10 @@ class Authenticators:
             self._refused.note_peer(error, host)
 
 
-def _combined(parts: list[Authenticated]) -> Authenticated:
-    """What several kinds of evidence give together; the first is the strongest.
-
-    Raises:
-        PeerError: Their scopes have nothing in common.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    first, *others = parts
-    whole = first
-    for other in others:
-        whole = Authenticated(
-            whole.principals | other.principals,
-            {},
-            _earliest(whole.expires, other.expires),
-            _common(whole.servers, other.servers, "servers"),
-            _common(whole.tools, other.tools, "tools"),
-            first.instance,
-        )
-    return whole
-
-
-def _earliest(*moments: float) -> float:
-    """The first of some moments, of which 0.0 is never."""
-    return min((each for each in moments if each), default=0.0)
-
-
-def _common(ours: tuple[str, ...], theirs: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """The patterns of either that lie within one of the other; empty, which means all, only if both are."""
-    if not ours or not theirs:
-        return ours or theirs
-    both = [*(one for one in ours if _within(one, theirs)), *(one for one in theirs if _within(one, ours))]
-    if not both:
-        raise PeerError(f"what was shown together reaches no {what}: their scopes have none in common")
-    return tuple(dict.fromkeys(both))
-
-
-def _within(pattern: str, wider: tuple[str, ...]) -> bool:
-    """Whether all that a pattern matches, one of the others does, as far as is easily seen."""
-    return any(
-        other == pattern
-        or (not ("?" in other and "*" in pattern) and compile_pattern(other).matches(pattern))
-        for other in wider
-    )
+def _instance(parts: Iterable[Authenticated]) -> str:
+    """The name of the strongest credential; empty where there is none beside the connection."""
+    return next((part.instance for part in parts), "")
 
 
 def _digest(certificate: bytes) -> bytes:
     return hashlib.sha256(certificate).digest()
-
-
-def _by_name(certificate: bytes, now: float) -> Authenticated:
-    from mcpguard.credentials.clientcert import holder  # noqa: PLC0415 (x509 costs 65 ms)
-
-    return holder(certificate, now)

@@ -255,9 +255,11 @@ class Chain:
             self._made = Authenticators(file, self._keys, None, system_fetch(), secrets.token_bytes(32))
         return self._made
 
-    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+    async def authenticate(
+        self, presented: Presented, required: tuple[str, ...], connected: Authenticated | None
+    ) -> Authenticated:
         """See `Authenticators`."""
-        return await self._all.authenticate(presented, required)
+        return await self._all.authenticate(presented, required, connected)
 
     def issuers(self) -> tuple[str, ...]:
         """See `Authenticators`."""

@@ -17,10 +17,12 @@ import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 from mcpguard.credentials.presented import Authenticated, Found, Presented
+from mcpguard.daemon.combining import combined
 from mcpguard.errors import ConfigError, GuardError, PeerError
 from mcpguard.model import JsonObject
-from mcpguard.policy.match import compile_pattern
 from mcpguard.system.accounts import groups_of
 from mcpguard.system.servefile import CERT, UID, Listen
 from mcpguard.system.tlsfiles import Keeper
@@ -33,8 +35,10 @@ _GROUP: Final = "group:"
 class Authenticators(Protocol):
     """A chain of authenticators for what a request shows beside its connection."""
 
-    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
-        """Who it is, by all of these kinds.
+    async def authenticate(
+        self, presented: Presented, required: tuple[str, ...], connected: Authenticated | None
+    ) -> Authenticated:
+        """Who it is, by all of these kinds; `connected` is what its connection shows, if that counts here.
 
         Raises:
             PeerError: It is not shown, or not right; a sentence without anything secret.
@@ -104,8 +108,9 @@ class ConnectionAuth:
         found = self._connected(presented)
         if not self.required or self._others is None:
             return _joined(found, await self._added(found, presented))
+        connected = _joined(found, None).whole if found else None
         try:
-            other = await self._others.authenticate(presented, self.required)
+            other = await self._others.authenticate(presented, self.required, connected)
         except PeerError as error:
             raise Unknown(error.message, hint=error.hint) from error
         return _joined(found, other)
@@ -205,37 +210,5 @@ def _one(found: Sequence[Authenticated]) -> Authenticated:
     evidence: JsonObject = {}
     for each in found:
         evidence.update(each.evidence)
-    servers: tuple[str, ...] = ()
-    tools: tuple[str, ...] = ()
-    for each in found:
-        servers = _common(servers, each.servers)
-        tools = _common(tools, each.tools)
-    return Authenticated(
-        principals=frozenset().union(*(each.principals for each in found)),
-        evidence=evidence,
-        expires=min((each.expires for each in found if each.expires), default=0.0),
-        servers=servers,
-        tools=tools,
-        instance=" + ".join(each.instance for each in found if each.instance),
-    )
-
-
-def _common(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
-    """What both scopes allow: patterns of either that lie within one of the other; empty is everything."""
-    if not ours or not theirs:
-        return ours or theirs
-    both = [
-        *(each for each in ours if _within(each, theirs)),
-        *(each for each in theirs if _within(each, ours)),
-    ]
-    if not both:
-        raise PeerError("what was shown together is for nothing: the scopes have nothing in common")
-    return tuple(dict.fromkeys(both))
-
-
-def _within(pattern: str, wider: tuple[str, ...]) -> bool:
-    """Whether all that a pattern matches is matched by one of the others, as far as that is easily seen."""
-    return any(
-        each == pattern or ("?" not in pattern + each and compile_pattern(each).matches(pattern))
-        for each in wider
-    )
+    instance = " + ".join(each.instance for each in found if each.instance)
+    return msgspec.structs.replace(combined(found), evidence=evidence, instance=instance)

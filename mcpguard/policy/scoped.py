@@ -72,3 +72,25 @@ def scoped(outer: Decider, tools: Iterable[str]) -> Decider:
     """The same policy, for these tools only; `tools` are patterns (`match`), none of them for all tools."""
     patterns = tuple(compile_pattern(text) for text in tools)
     return Scoped(outer, patterns) if patterns else outer
+
+
+def common(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What two credentials that are shown together are both for; None if that is nothing.
+
+    Both are patterns, none of them for everything, as is the result: those of either that lie within one of the
+    other. What two patterns share without one lying within the other, such as `a*` and `*b`, is left out.
+    """
+    if not ours or not theirs:
+        return ours or theirs
+    both = [*(one for one in ours if within(one, theirs)), *(one for one in theirs if within(one, ours))]
+    return tuple(dict.fromkeys(both)) or None
+
+
+def within(pattern: str, wider: Iterable[str]) -> bool:
+    """Whether one of the others matches whatever a pattern matches, as far as is easily seen."""
+    return any(
+        other == pattern
+        # a star stands for any run of characters, and may be looked at as one where nothing counts them
+        or (not ("?" in other and "*" in pattern) and compile_pattern(other).matches(pattern))
+        for other in wider
+    )

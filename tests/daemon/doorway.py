@@ -55,7 +55,9 @@ class Keys:
             frozenset({f"key:{key}"}), {"key": key}, instance=f"key:{key}", **more
         )
 
-    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+    async def authenticate(
+        self, presented: Presented, required: tuple[str, ...], connected: Authenticated | None = None
+    ) -> Authenticated:
         self.asked += 1
         if self.delay:
             await asyncio.sleep(self.delay)

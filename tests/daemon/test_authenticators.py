@@ -22,9 +22,10 @@ from mcpguard.audit.detectors import Detectors
 from mcpguard.audit.seen import Seen
 from mcpguard.credentials import apikey, jws
 from mcpguard.credentials.presented import Authenticated, Presented
-from mcpguard.daemon.authenticators import _combined, _within
+from mcpguard.daemon.combining import combined
 from mcpguard.errors import PeerError
 from mcpguard.policy.match import compile_pattern
+from mcpguard.policy.scoped import within
 from tests.daemon.chains import START, Chain, told
 from tests.daemon.loops import run
 from tests.fakes.issuer import AUDIENCE, Holder, Issuer
@@ -50,55 +51,7 @@ def alone(place: Path, story, text: str = "", **options) -> Chain:
     return run(whole)
 
 
-def test_the_user_of_a_socket(tmp_path: Path) -> None:
-    async def story(chain: Chain) -> None:
-        found = await chain.chain.authenticate(Presented(uid=1000), ("uid",))
-        assert (found.principals, found.instance) == ({"uid:1000"}, "uid:1000")
-        with pytest.raises(PeerError, match="not on a Unix socket"):
-            await chain.chain.authenticate(Presented(network="192.0.2.7"), ("uid",))
-
-    alone(tmp_path, story)
-
-
-def test_the_names_of_a_certificate(tmp_path: Path) -> None:
-    async def story(chain: Chain) -> None:
-        shown = certificate("agent.example", "ops@agent.example")
-        found = await chain.chain.authenticate(Presented(certificate=shown), ("cert",))
-        assert found.principals == {"cert:agent.example", "cert:ops@agent.example"}
-        assert found.expires == START + 900
-        await chain.chain.recheck(found)
-        chain.clock.now += 901
-        for again in (
-            chain.chain.recheck(found),
-            chain.chain.authenticate(Presented(certificate=shown), ("cert",)),
-        ):
-            with pytest.raises(PeerError, match=r"not valid now|has expired"):
-                await again
-        with pytest.raises(PeerError, match="no client certificate was shown"):
-            await chain.chain.authenticate(Presented(), ("cert",))
-
-    alone(tmp_path, story)
-
-
-def test_a_certificate_that_is_revoked_during_a_connection(tmp_path: Path) -> None:
-    revoked: set[bytes] = set()
-
-    def registry(shown: bytes, now: float) -> Authenticated:
-        if shown in revoked:
-            raise PeerError("the client certificate is revoked")
-        return Authenticated(frozenset(["cert:a"]), {}, now + 60, instance="cert:a")
-
-    async def story(chain: Chain) -> None:
-        found = await chain.chain.authenticate(Presented(certificate=b"a"), ("cert",))
-        await chain.chain.recheck(found)
-        revoked.add(b"a")
-        with pytest.raises(PeerError, match="is revoked"):
-            await chain.chain.recheck(found)
-
-    alone(tmp_path, story, certificates=registry)
-
-
-@pytest.mark.parametrize("required", [(), ("plugin:badge",), ("cert", "magic"), ("apikey", "")])
+@pytest.mark.parametrize("required", [(), ("plugin:badge",), ("cert",), ("jwt", "magic"), ("apikey", "")])
 def test_a_listener_that_asks_for_nothing_lets_nobody_in(tmp_path: Path, required: tuple[str, ...]) -> None:
     async def story(chain: Chain) -> None:
         with pytest.raises(PeerError, match="does not say how peers are recognised"):
@@ -107,24 +60,23 @@ def test_a_listener_that_asks_for_nothing_lets_nobody_in(tmp_path: Path, require
     alone(tmp_path, story)
 
 
-def test_both_of_two_kinds_must_be_there_and_narrow_each_other(tmp_path: Path) -> None:
+def test_a_token_and_the_connection_narrow_each_other(tmp_path: Path) -> None:
     async def story(chain: Chain, issuer: Issuer) -> None:
-        shown = certificate("agent.example")
-        token = issuer.token()
-        found = await chain.bearer(token, "jwt", "cert", certificate=shown)
+        shown = Authenticated(
+            frozenset(["cert:agent.example"]), {"certificate": "c"}, START + 60, instance="cert:1"
+        )
+        presented = Presented(authorization=f"Bearer {issuer.token()}", url=AUDIENCE, network="192.0.2.7")
+        found = await chain.chain.authenticate(presented, ("jwt",), shown)
         assert found.principals == {
             "cert:agent.example", f"jwt:{issuer.url}#agent-7", "claim:groups=dev", "claim:groups=ops",
         }  # fmt: skip
-        assert found.instance.startswith("cert:"), "the strongest names it"
-        assert found.expires == START + 330, "the earliest counts"
+        assert found.instance.startswith("jwt:"), "its own, since the connection has one already"
+        assert found.expires == START + 60, "the earliest counts"
         assert (found.servers, found.tools) == (("files",), ())
-        assert set(found.evidence) == {"auth", "cert", "jwt"}
-        for missing in ({"certificate": b""}, {"certificate": b"rubbish"}):
-            with pytest.raises(PeerError):
-                await chain.bearer(token, "jwt", "cert", **missing)
+        assert set(found.evidence) == {"auth", "jwt"}
         with pytest.raises(PeerError, match="no token was shown"):
-            await chain.chain.authenticate(Presented(certificate=shown), ("cert", "jwt"))
-        assert chain.chain.failures == {"jwt+cert": 2, "cert+jwt": 1}
+            await chain.chain.authenticate(Presented(network="192.0.2.7"), ("jwt",), shown)
+        assert chain.chain.failures == {"jwt": 1}
 
     run(lambda: told(tmp_path, story, 'servers = "files"'))
 
@@ -137,16 +89,16 @@ def scoped(*servers: str, expires: float = 0.0) -> Authenticated:
 
 
 def test_scopes_that_have_nothing_in_common_reach_nothing_rather_than_all() -> None:
-    assert _combined([scoped(), scoped()]).servers == ()
-    assert _combined([scoped("a*"), scoped()]).servers == ("a*",)
-    assert _combined([scoped("a*", "b"), scoped("abc", "b", "c")]).servers == ("b", "abc")
+    assert combined([scoped(), scoped()]).servers == ()
+    assert combined([scoped("a*"), scoped()]).servers == ("a*",)
+    assert combined([scoped("a*", "b"), scoped("abc", "b", "c")]).servers == ("b", "abc")
     for one, other in ((("a",), ("b",)), (("a*",), ("*b",)), (("?",), ("*",))):
         if one == ("?",):
-            assert _combined([scoped(*one), scoped(*other)]).servers == ("?",)
+            assert combined([scoped(*one), scoped(*other)]).servers == ("?",)
             continue
         with pytest.raises(PeerError, match="none in common"):
-            _combined([scoped(*one), scoped(*other)])
-    assert _combined([scoped(expires=5), scoped(expires=0), scoped(expires=3)]).expires == 3
+            combined([scoped(*one), scoped(*other)])
+    assert combined([scoped(expires=5), scoped(expires=0), scoped(expires=3)]).expires == 3
 
 
 PATTERN = st.text("ab*?", min_size=1, max_size=6)
@@ -154,7 +106,7 @@ PATTERN = st.text("ab*?", min_size=1, max_size=6)
 
 @given(PATTERN, PATTERN, st.text("ab", max_size=6))
 def test_what_lies_within_a_pattern_matches_nothing_else(inner: str, outer: str, name: str) -> None:
-    if _within(inner, (outer,)) and compile_pattern(inner).matches(name):
+    if within(inner, (outer,)) and compile_pattern(inner).matches(name):
         assert compile_pattern(outer).matches(name), (inner, outer, name)
 
 
@@ -166,7 +118,7 @@ def test_together_they_never_reach_what_one_of_them_does_not(
         return not patterns or any(compile_pattern(one).matches(name) for one in patterns)
 
     try:
-        both = _combined([scoped(*ours), scoped(*theirs)]).servers
+        both = combined([scoped(*ours), scoped(*theirs)]).servers
     except PeerError:
         return
     assert not reaches(both) or (reaches(tuple(ours)) and reaches(tuple(theirs)))
@@ -337,7 +289,7 @@ def test_whatever_a_peer_shows_it_is_let_in_or_refused_with_a_sentence(
                 ),
             ]
             for presented in tries:
-                for kinds in (("jwt",), ("apikey",), ("cert",), ("uid", "jwt")):
+                for kinds in (("jwt",), ("apikey",), ("cert",), ("apikey", "jwt")):
                     try:
                         await chain.chain.authenticate(presented, kinds)
                     except PeerError as error:

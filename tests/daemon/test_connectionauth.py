@@ -40,7 +40,9 @@ class Chain:
         self.more = more
         self.gone = False
 
-    async def authenticate(self, presented: Presented, required: tuple[str, ...]) -> Authenticated:
+    async def authenticate(
+        self, presented: Presented, required: tuple[str, ...], connected: Authenticated | None = None
+    ) -> Authenticated:
         if presented.authorization != "Bearer right":
             raise PeerError("the key is wrong")
         return Authenticated(frozenset({"key:k"}), {"key": "k"}, instance="key:k", **self.more)  # type: ignore[arg-type]
@@ -129,7 +131,7 @@ def test_scopes_of_both_are_narrowed_to_what_both_allow() -> None:
     whole = found(auth, Presented(certificate=b"b", authorization="Bearer right")).whole
     assert (whole.servers, whole.tools) == (("files",), ("read",))
     keeper.servers = ("git",)
-    with pytest.raises(PeerError, match="nothing in common"):
+    with pytest.raises(PeerError, match="none in common"):
         found(auth, Presented(certificate=b"b", authorization="Bearer right"))
 
 

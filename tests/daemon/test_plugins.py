@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import os
 from importlib.metadata import EntryPoint as Metadata
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +13,11 @@ import pytest
 
 from mcpguard.credentials.presented import Authenticated, Presented
 from mcpguard.daemon import plugins
+from mcpguard.daemon.connectionauth import ConnectionAuth
 from mcpguard.daemon.plugins import Authenticator, EntryPoint, load
 from mcpguard.errors import ConfigError, PeerError
 from mcpguard.system.authfile import Plugin
+from mcpguard.system.servefile import Listen
 from tests.daemon.loops import run
 from tests.daemon.test_authenticators import alone
 
@@ -124,6 +127,11 @@ def test_an_entry_point_is_loaded_by_name_and_given_its_settings() -> None:
 # --- in the chain, and the examples of the documentation --------------------------------------------------
 
 
+def user(uid: int) -> Authenticated:
+    """What the connection of a user shows."""
+    return Authenticated(frozenset([f"uid:{uid}"]), {}, instance=f"uid:{uid}")
+
+
 def settings(*words: str, more: str = "") -> str:
     return f"version = 1\n[plugin.badge]\ncommand = {json.dumps(list(words))}\n{more}\n"
 
@@ -133,12 +141,12 @@ def test_the_example_adds_refuses_and_changes_its_mind(tmp_path: Path) -> None:
     badges.write_text('{"1000": "house-7"}')
 
     async def story(chain: Any) -> None:
-        found = await chain.chain.authenticate(Presented(uid=1000), ("uid",))
+        found = await chain.chain.vet(user(1000), Presented(uid=1000))
         assert found.principals == {"uid:1000", "plugin:badge=in-house-7"}
-        assert (found.instance, found.evidence["plugins"]) == ("uid:1000", ["badge"])
+        assert (found.instance, found.evidence["plugins"]) == ("", ["badge"])
         await chain.chain.recheck(found)
         with pytest.raises(PeerError, match="badge refuses: nobody of that name is in the house"):
-            await chain.chain.authenticate(Presented(uid=1001), ("uid",))
+            await chain.chain.authenticate(Presented(uid=1001), ("plugin:badge",), user(1001))
         badges.write_text("{}")
         with pytest.raises(PeerError, match="nobody of that name"):
             await chain.chain.recheck(found)
@@ -147,7 +155,28 @@ def test_the_example_adds_refuses_and_changes_its_mind(tmp_path: Path) -> None:
             await chain.chain.recheck(found)
 
     chain = alone(tmp_path, story, settings(str(EXAMPLES / "badge_authenticator.py"), str(badges)))
-    assert '"shown":"uid"' in chain.log()
+    assert '"shown":"plugin:badge"' in chain.log()
+
+
+def test_a_listener_that_requires_the_user_and_a_badge_has_both(tmp_path: Path) -> None:
+    badges = tmp_path / "badges.json"
+    badges.write_text(json.dumps({str(os.getuid()): "house-7"}))
+    listen = Listen("sock", path="/run/x", auth=("uid", "plugin:badge"), uids=(os.getuid(),))
+
+    async def story(chain: Any) -> None:
+        auth = ConnectionAuth(listen, None, chain.chain)
+        shown = Presented(uid=os.getuid())
+        found = await auth.authenticate(shown)
+        assert {f"uid:{os.getuid()}", "plugin:badge=in-house-7"} <= found.whole.principals
+        assert found.whole.instance == f"uid:{os.getuid()}"
+        assert (await auth.renewed(found, shown)).whole.principals == found.whole.principals
+        badges.write_text("{}")
+        for again in (auth.renewed(found, shown), auth.authenticate(shown)):
+            with pytest.raises(PeerError, match="nobody of that name"):
+                await again
+
+    text = settings(str(EXAMPLES / "badge_authenticator.py"), str(badges), more="always = false")
+    alone(tmp_path, story, text)
 
 
 def test_it_does_not_let_in_whom_others_refuse(tmp_path: Path) -> None:
@@ -175,9 +204,9 @@ def test_it_does_not_let_in_whom_others_refuse(tmp_path: Path) -> None:
 
 def test_one_that_is_named_by_listeners_alone_is_asked_for_them_alone(tmp_path: Path) -> None:
     async def story(chain: Any) -> None:
-        await chain.chain.authenticate(Presented(uid=1), ("uid",))
+        assert not chain.chain.asked_always()
         with pytest.raises(PeerError, match="badge"):
-            await chain.chain.authenticate(Presented(uid=1), ("uid", "plugin:badge"))
+            await chain.chain.authenticate(Presented(uid=1), ("plugin:badge",), user(1))
 
     alone(tmp_path, story, settings("/bin/false", more="always = false"))
 

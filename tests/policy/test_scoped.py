@@ -4,7 +4,7 @@ from mcpguard.model import Caller, Verdict
 from mcpguard.policy.builtin import observe_snapshot
 from mcpguard.policy.circumstances import Circumstances
 from mcpguard.policy.document import parse
-from mcpguard.policy.scoped import BEYOND, Scoped, scoped
+from mcpguard.policy.scoped import BEYOND, Scoped, common, scoped, within
 from mcpguard.policy.snapshot import compile_snapshot
 
 RULES = """\
@@ -65,3 +65,26 @@ def test_it_says_of_itself_what_the_policy_says(attribute: str) -> None:
 
 def test_a_credential_for_everything_narrows_nothing() -> None:
     assert not isinstance(scoped(outer(), ()), Scoped)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "both"),
+    [
+        ((), (), ()),
+        (("a",), (), ("a",)),
+        ((), ("a",), ("a",)),
+        (("a*", "b"), ("abc", "b", "c"), ("b", "abc")),
+        (("a?",), ("*",), ("a?",)),
+        (("a",), ("b",), None),
+        (("a*",), ("*b",), None),
+        (("a*",), ("a?",), ("a?",)),
+    ],
+)
+def test_what_two_credentials_are_both_for(ours, theirs, both) -> None:
+    assert common(ours, theirs) == both
+
+
+def test_a_star_does_not_lie_within_question_marks() -> None:
+    assert within("a?", ["b", "a*"])
+    assert not within("a*", ["a?", "b"])
+    assert not within("a*", [])

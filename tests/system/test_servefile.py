@@ -59,6 +59,7 @@ def test_what_is_left_out() -> None:
         ('listen = "tls::1"', "a host name", 4),
         ('auth = ["uid"]', "an address", 2),
         ('listen = "unix:/a"\nauth = []', "a list of kinds", 5),
+        ('listen = "unix:/a"\nauth = ["plugin:pager"]', "beside plugin:NAME", 5),
         ('listen = "unix:/a"\nauth = ["Nope!"]', "apikey, jwt or plugin:NAME", 5),
         ('listen = "unix:/a"\nauth = "uid"', "a list", 5),
         ('listen = "unix:/a"\nauth = ["cert"]', "tls: only", 5),
