@@ -309,7 +309,9 @@ class OAuth:
         if held is None:
             await self._loaded()
             return True
-        if self.kit.clock() - held.obtained < _FRESH_SECONDS and self._refused <= limits.OAUTH_REFUSALS // 2:
+        now = self.kit.clock()
+        young = now - held.obtained < _FRESH_SECONDS and not held.due(now)
+        if young and self._refused <= limits.OAUTH_REFUSALS // 2:
             return True  # refused while it was being replaced
         if not self._step():
             raise self._no_use("refuses every token")

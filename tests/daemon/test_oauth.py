@@ -128,6 +128,18 @@ async def test_fifty_calls_whose_token_was_revoked_are_one_refresh() -> None:
         assert granted(at) == ["authorization_code", "refresh_token"]
 
 
+async def test_a_token_that_lives_for_seconds_only_is_replaced_as_soon_as_it_is_refused() -> None:
+    async with world(lifetime=4) as at:
+        await at.log_in()
+        oauth = at.oauth()
+        assert await at.call(oauth) == 200
+        at.provider.tokens[0].revoked = True  # over, by the clock of the server
+        at.late = 3.5
+        assert await at.call(oauth) == 200
+        assert granted(at) == ["authorization_code", "refresh_token"]
+        assert at.resource.refused.count((401, "invalid_token")) == 1
+
+
 async def test_a_token_is_refreshed_before_it_ends_and_calls_go_on_meanwhile() -> None:
     async with world(lifetime=1000) as at:
         await at.log_in()
