@@ -86,8 +86,6 @@ _TICK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _JUDGE_SECONDS = 30.0
 """How often the manifests of running servers are judged again: they expire, and keys do."""
-_TIDY_SECONDS = 0.5
-"""After so long without a server, memory that is not needed is given back."""
 _NOTE_SECONDS = 3600.0
 """How often what is trusted is written to the log, so that its newest segments always have it."""
 
@@ -554,8 +552,8 @@ class Daemon:
             self._noted = now
             self._desk.note_trust("still")
             self._vigilance.quarantine.note()
-        if not self._tidy and not self._sessions and now - self._busy_until > _TIDY_SECONDS:
-            self._tidy = True
+        if not (self._tidy or self._sessions or self._recorder.journal.unsigned):
+            self._tidy = True  # the last checkpoint is signed, for which much code is needed
             give_back()
             give_back_code()
         if (

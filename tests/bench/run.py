@@ -28,8 +28,8 @@ MCPGUARD = str(Path(sys.executable).parent / "mcpguard")
 GUARDED = [MCPGUARD, "run", "--name", "bench", "--"]
 NPM_SERVER = "@modelcontextprotocol/server-everything"
 RULES = 1000
-_TIDY_SECONDS = 4.0
-"""A daemon that has nothing to do gives back what only its start needed, a second or two later."""
+_TIDY_SECONDS = 8.0
+"""A daemon that has nothing to do gives back what only its start needed, once its last checkpoint is signed."""
 
 
 def full_policy() -> str:
