@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,16 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("root"):
                 item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """For `.ci/run`: the tests that failed, in the file that it names."""
+    if place := os.environ.get("MCPGUARD_TESTS_FAILED"):
+        stats = terminalreporter.stats
+        failed = dict.fromkeys(
+            report.nodeid for kind in ("failed", "error") for report in stats.get(kind, ())
+        )
+        Path(place).write_text("".join(f"{name}\n" for name in failed))
 
 
 @pytest.fixture(scope="module", autouse=True)
