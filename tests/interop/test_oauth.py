@@ -8,11 +8,13 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import trustme
+from tlsfront import terminate_tls
 
 from mcpguard.credentials.oauthsettings import Remote
 from mcpguard.daemon.oauth import OAuth
@@ -22,11 +24,13 @@ from mcpguard.daemon.oauthstore import MemoryStore, Shelf
 from mcpguard.daemon.tasks import spawn_task
 from tests.fakes.oauthperson import visit
 from tests.fakes.plainfetch import PlainFetch
+from tests.lifecycle.farstage import BROWSER, PHRASE, apart
+from tests.lifecycle.stage import House, until
 
 SERVER = Path(__file__).with_name("servers") / "oauth_server.py"
 SECONDS = 20
 FIELDS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
-pytestmark = pytest.mark.asyncio
+POLICY = 'version = 1\nmode = "enforce"\n[[rule]]\nid = "shout"\nserver = "*"\ntools = ["shout"]\neffect = "allow"\n'
 
 
 class Place:
@@ -81,6 +85,7 @@ async def place() -> AsyncIterator[Place]:
         process.communicate(timeout=SECONDS)
 
 
+@pytest.mark.asyncio
 async def test_login_call_refresh(place: Place) -> None:
     assert (await place.call({}))[0] == 401
     login = await place.log_in()
@@ -99,6 +104,7 @@ async def test_login_call_refresh(place: Place) -> None:
     assert (await place.call(dict(second)))[0] == 200
 
 
+@pytest.mark.asyncio
 async def test_a_token_that_the_server_has_forgotten_is_replaced_or_a_person_is_named(place: Place) -> None:
     login = await place.log_in()
     oauth = OAuth(place.remote, place.kit())
@@ -116,7 +122,74 @@ async def test_a_token_that_the_server_has_forgotten_is_replaced_or_a_person_is_
     assert caught.value.hint == "mcpguard remote login shouting"
 
 
+@pytest.mark.asyncio
 async def test_two_logins_use_one_registration(place: Place) -> None:
     first, second = await place.log_in(), await place.log_in()
     assert first.held.client_id == second.held.client_id
     assert sum("/register" in url for url in place.fetch.urls()) == 1
+
+
+# --- through the daemon, from an empty home ---------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def shouting(tmp_path: Path) -> Iterator[tuple[House, list[str]]]:
+    """An empty home, a browser, and the server behind TLS; how it is reached, as options."""
+    authority, inner, outer = trustme.CA(), free_port(), free_port()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    words = [sys.executable, str(SERVER), str(inner), "600", f"https://localhost:{outer}"]
+    with House() as house, subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+        try:
+            ca, phrase, browser = (house.root / name for name in ("ca.pem", "phrase", "browser"))
+            authority.cert_pem.write_to_path(str(ca))
+            phrase.write_text(f"{PHRASE}\n")
+            phrase.chmod(0o600)
+            seen = str(house.root / "seen")
+            browser.write_text(BROWSER.format(python=sys.executable, seen=seen, ca=str(ca)))
+            browser.chmod(0o755)
+            house.env |= {"MCPGUARD_BROWSER": str(browser), "MCPGUARD_PASSPHRASE_FILE": str(phrase)}
+            assert until(lambda: listened(inner), SECONDS)
+            terminate_tls(context, inner, outer)
+            yield (
+                house,
+                ["--url", f"https://localhost:{outer}/mcp", "--ca", str(ca), "--allow-network", "loopback"],
+            )
+        finally:
+            process.terminate()
+
+
+def listened(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_host_calls_a_server_of_the_sdk_behind_its_own_oauth(shouting: tuple[House, list[str]]) -> None:
+    house, place = shouting
+    assert house.mcpguard("trust", "init", "--yes").returncode == 0
+    first = house.mcpguard("server", "add", "shouting", "--yes", *place)
+    assert first.returncode != 0
+    assert "mcpguard remote login shouting" in first.stderr
+    done = house.mcpguard("remote", "login", "shouting", "--yes", *place)
+    assert done.returncode == 0, done
+    added = house.mcpguard("server", "add", "shouting", "--yes", *place)
+    assert added.returncode == 0, added
+    house.policy(POLICY)
+    host = apart(house, "shouting").greet()
+    assert [tool["name"] for tool in host.ask("tools/list")["result"]["tools"]] == ["shout"]
+    assert host.call("shout", text="hear")["result"]["content"][0]["text"] == "HEAR"
+    gone = house.mcpguard("remote", "logout", "shouting")
+    assert gone.returncode == 0, gone
+    assert "mcpguard remote login shouting" in json.dumps(host.call("shout", text="again"))
+    host.close_stdin()
+    assert host.wait() == 0
+    events = [each["event"] for each in house.records() if each["type"] == "token"]
+    assert (events[0], events[-1]) == ("login", "logout")

@@ -1,6 +1,5 @@
 """Real servers over Streamable HTTP and mutual TLS: a client gets from them what it gets from them over stdio."""
 
-import asyncio
 import difflib
 import json
 import os
@@ -9,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ import trustme
 from conftest import GUARD, daemon_home
 from harness import HERE, MODULES, NODE, SERVERS, Run, run
 from scenarios import SCENARIOS
+from tlsfront import terminate_tls
 from transcript import _PATTERNS
 
 pytestmark = pytest.mark.timeout(150)
@@ -98,38 +97,13 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def terminate_tls(house: House, inner: int) -> int:
-    """A thread that ends TLS in front of a server that speaks plain HTTP; its port."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(house.home / "localhost.pem")
-    context.load_verify_locations(house.home / "ca.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
-    ready: list[int] = []
-    done = threading.Event()
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass  # either side hung up, which the other one is told below
-        finally:
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inward, outward = await asyncio.open_connection("127.0.0.1", inner)
-        await asyncio.gather(copy(reader, outward), copy(inward, writer))
-
-    async def main() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-        ready.append(server.sockets[0].getsockname()[1])
-        done.set()
-        await server.serve_forever()
-
-    threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
-    assert done.wait(20)
-    return ready[0]
+def context(house: House) -> ssl.SSLContext:
+    """What a server of the house listens with: whoever comes must show a certificate."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(house.home / "localhost.pem")
+    made.load_verify_locations(house.home / "ca.pem")
+    made.verify_mode = ssl.CERT_REQUIRED
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +131,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, guarded: bool) -> Iterator[H
             )
             for name in ("python", "everything"):
                 made.mcpguard("server", "add", f"{name}-stdio", "--yes", "--", *map(str, SERVERS[name]))
-            made.register("everything", terminate_tls(made, made.listens(inner)))
+            made.register("everything", terminate_tls(context(made), made.listens(inner)))
             yield made
         finally:
             for child in made.children:

@@ -1,6 +1,6 @@
 """A server on the Python SDK behind OAuth, with the SDK's own authorization server; one person, who always agrees.
 
-Arguments: the port, and the seconds that a token is good for.
+Arguments: the port, the seconds that a token is good for, and where it is for others, if that is elsewhere.
 """
 
 # No `from __future__ import annotations`: the SDK reads the annotations of closures.
@@ -20,7 +20,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 PORT, SECONDS = int(sys.argv[1]), int(sys.argv[2])
-BASE = f"http://127.0.0.1:{PORT}"
+BASE = sys.argv[3] if len(sys.argv) > 3 else f"http://127.0.0.1:{PORT}"
 
 
 class Provider:
