@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import repeat
 from typing import Final
 
 import msgspec
@@ -35,7 +36,7 @@ class Recent:
     def add(self, bodies: list[bytes]) -> float:
         """Records were written; now, in seconds since 1970."""
         now = time.time()
-        self._bodies.extend([(now, body) for body in bodies])
+        self._bodies.extend(zip(repeat(now), bodies))
         self.count += len(bodies)
         self._news.ring()
         return now

@@ -59,7 +59,7 @@ _CAUSES = {
 _SECOND: Final = 1_000_000_000
 _CHUNK: Final = 256 * limits.KIB
 _SMALL_CHUNK: Final = 4 * limits.KIB  # of the reserve all is used but so much
-_STEP: Final = 64 * limits.KIB
+_STEP: Final = 256 * limits.KIB
 """How far the reserve runs ahead of what must be there, bytes: it is restored once in so much."""
 _NO_RESERVE: Final = 1 << 62
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -191,9 +191,8 @@ class Journal:
         Raises:
             JournalError: None of `bodies` is in the log. The next call tries afresh.
         """
-        for body in bodies:
-            if len(body) > BODY_BYTES:
-                raise JournalError(f"a record of {len(body)} bytes is longer than the audit log takes")
+        if bodies and (longest := max(map(len, bodies))) > BODY_BYTES:
+            raise JournalError(f"a record of {longest} bytes is longer than the audit log takes")
         if self._size > self._low:
             self._restore_reserve()
             if self._full is not None and bodies:
@@ -210,12 +209,10 @@ class Journal:
 
         Beyond the bound on what is kept, the oldest are dropped, and a `gap` record says how many.
         """
-        for body in bodies:
-            if len(body) > BODY_BYTES:
-                self._lost += 1
-                continue
-            self._later.append(body)
-            self._later_bytes += len(body)
+        fitting = [body for body in bodies if len(body) <= BODY_BYTES]
+        self._lost += len(bodies) - len(fitting)
+        self._later.extend(fitting)
+        self._later_bytes += sum(map(len, fitting))
         while self._later_bytes > self._backlog_bytes:
             self._later_bytes -= len(self._later.popleft())
             self._lost += 1
@@ -363,6 +360,10 @@ class Journal:
         self._forget(kept)
 
     def _forget(self, count: int) -> None:
+        if count == len(self._later):
+            self._later.clear()
+            self._later_bytes = 0
+            return
         for _ in range(count):
             self._later_bytes -= len(self._later.popleft())
 

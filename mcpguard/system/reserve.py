@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ def keep(fd: int, end: int, size: int) -> bool:
     raise OSError(number, os.strerror(number))
 
 
+@functools.cache
 def _fallocate() -> Any:
     """The C function, with 64-bit offsets; None where there is none."""
     try:
