@@ -258,15 +258,14 @@ class Channel:
         if answer.status == 200:
             if not call.settles(body):
                 raise Failure("the server answers another request than the one it was sent", ANSWER_REFUSED)
-            await self._delivered(call, body, deliver)
+            await self._delivered(call, body, deliver, answered=True)
         else:
             if (error := _error_of(call, body)) is None:
                 raise Failure(self._status(answer))
             await deliver(error)
             call.answered = True
 
-    async def _delivered(self, call: Call, data: bytes, deliver: Deliver) -> None:
-        answered = call.settles(data)
+    async def _delivered(self, call: Call, data: bytes, deliver: Deliver, *, answered: bool) -> None:
         if answered and call is self._greeting:
             self._greet(data)
         await deliver(_one_line(data))
@@ -300,7 +299,7 @@ class Channel:
         """Deliver what a stream brings until it ends, in whatever way."""
         try:
             async for data in self._events(answer, stream, call):
-                await self._delivered(call, data, deliver)
+                await self._delivered(call, data, deliver, answered=call.settles(data))
         except (*_BROKEN, TimeoutError) as error:
             if not call.answered:
                 _log.info("a stream of %s broke: %s", visible(self._dialler.target.shown), error)
