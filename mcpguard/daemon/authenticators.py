@@ -17,7 +17,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -98,7 +98,8 @@ class Authenticators:
     ) -> Authenticated:
         """Who a peer is by the kinds that are `required`, which must all succeed.
 
-        Plug-ins are told of what the connection shows, too; without it, one of `KINDS` must be required.
+        Plug-ins are told of what the connection shows (`connected`), too, which is not in the answer; without it, one
+        of `KINDS` must be required.
 
         Raises:
             NonceWanted: A DPoP proof must hold a nonce (`credentials.dpop`); not a failure.
@@ -125,12 +126,12 @@ class Authenticators:
         Raises:
             PeerError: One refuses, or `auth.toml` is not valid: it may name one.
         """
-        bare = msgspec.structs.replace(found, evidence={})
-        whole = await self._plugged(bare, presented, [])
-        return msgspec.structs.replace(whole, instance="")
+        return await self._plugged(Authenticated(frozenset(), {}), presented, [], found)
 
-    async def recheck(self, found: Authenticated) -> None:
+    async def recheck(self, found: Authenticated, connected: Authenticated | None = None) -> None:
         """What was found counts still; issuers and plug-ins are asked where that is due.
+
+        `connected` is what the connection shows now.
 
         Raises:
             PeerError: It does not, and why. Not recorded here: whoever ends the connection says so.
@@ -145,15 +146,20 @@ class Authenticators:
             if each.settings.always and name not in asked:
                 raise PeerError(f"the authenticator {name} was not asked yet", hint="connect again")
         for name in asked:
-            await self._plugin(name).recheck(found)
+            await self._plugin(name).recheck(_together(connected, found))
 
-    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:  # noqa: ARG002 (of listeners)
+    async def renew(
+        self,
+        found: Authenticated,
+        presented: Presented,  # noqa: ARG002 (of listeners)
+        connected: Authenticated | None = None,
+    ) -> Authenticated:
         """What was found, as it counts now: a key that was rotated meanwhile ends with the overlap.
 
         Raises:
             PeerError: As `recheck`.
         """
-        await self.recheck(found)
+        await self.recheck(found, connected)
         key = found.evidence.get(APIKEY)
         if key is None:
             return found
@@ -231,26 +237,29 @@ class Authenticators:
                 "the listener does not say how peers are recognised", hint=f"of {', '.join(KINDS)}"
             )
         parts = {kind: await self._ways[kind](presented) for kind in kinds}
-        found = [*((connected,) if connected is not None else ()), *parts.values()]
         evidence: JsonObject = {"auth": kinds, **{kind: part.evidence for kind, part in parts.items()}}
-        whole = msgspec.structs.replace(combined(found), evidence=evidence)
+        found = combined(list(parts.values())) if parts else Authenticated(frozenset(), {})
+        found = msgspec.structs.replace(found, evidence=evidence)
         if self._plugins or named or self.fault:
-            whole = await self._plugged(whole, presented, named)
-        return msgspec.structs.replace(whole, instance=_instance(parts.values()))
+            found = await self._plugged(found, presented, named, connected)
+        return found
 
-    async def _plugged(self, whole: Authenticated, presented: Presented, named: list[str]) -> Authenticated:
+    async def _plugged(
+        self, found: Authenticated, presented: Presented, named: list[str], connected: Authenticated | None
+    ) -> Authenticated:
+        """What was found, and what plug-ins add to it and to what the connection shows."""
         self._require_settings()  # a plug-in that must be asked may stand in a file that cannot be read
         asked = [name for name, each in self._plugins.items() if each.settings.always or name in named]
         asked += [name for name in named if name not in asked]
         for name in asked:
-            added = await self._plugin(name).add(whole, presented)
+            added = await self._plugin(name).add(_together(connected, found), presented)
             if added.expires and self._clock() >= added.expires:
                 raise PeerError(f"the authenticator {name} refuses: it says that this has expired")
-            together = combined([whole, added])
-            whole = msgspec.structs.replace(together, evidence=whole.evidence, instance=whole.instance)
+            both = combined([found, added])
+            found = msgspec.structs.replace(both, evidence=found.evidence, instance=found.instance)
         if asked:
-            whole = msgspec.structs.replace(whole, evidence={**whole.evidence, "plugins": asked})
-        return whole
+            found = msgspec.structs.replace(found, evidence={**found.evidence, "plugins": asked})
+        return found
 
     def _plugin(self, name: str) -> plugins.Authenticator:
         found = self._plugins.get(name)
@@ -292,9 +301,13 @@ class Authenticators:
             self._refused.note_peer(error, host)
 
 
-def _instance(parts: Iterable[Authenticated]) -> str:
-    """The name of the strongest credential; empty where there is none beside the connection."""
-    return next((part.instance for part in parts), "")
+def _together(connected: Authenticated | None, found: Authenticated) -> Authenticated:
+    """What plug-ins are told of: all of it, under the name of the connection where that has one."""
+    if connected is None:
+        return found
+    return msgspec.structs.replace(
+        combined([connected, found]), instance=connected.instance or found.instance
+    )
 
 
 def _digest(certificate: bytes) -> bytes:

@@ -275,9 +275,11 @@ class Chain:
         """See `Authenticators`."""
         return await self._all.vet(found, presented)
 
-    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+    async def renew(
+        self, found: Authenticated, presented: Presented, connected: Authenticated | None
+    ) -> Authenticated:
         """See `Authenticators`."""
-        return await self._all.renew(found, presented)
+        return await self._all.renew(found, presented, connected)
 
     def still(self, found: Authenticated) -> str:
         """See `Authenticators`."""

@@ -57,7 +57,9 @@ class Authenticators(Protocol):
             PeerError: One of them refuses, or it is not known which there are.
         """
 
-    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+    async def renew(
+        self, found: Authenticated, presented: Presented, connected: Authenticated | None
+    ) -> Authenticated:
         """What a credential gives now that was found right before: the same, less, or nothing.
 
         Asked now and then while a connection lasts. What can be shown once only is not asked for again.
@@ -108,9 +110,8 @@ class ConnectionAuth:
         found = self._connected(presented)
         if not self.required or self._others is None:
             return _joined(found, await self._added(found, presented))
-        connected = _joined(found, None).whole if found else None
         try:
-            other = await self._others.authenticate(presented, self.required, connected)
+            other = await self._others.authenticate(presented, self.required, _alone(found))
         except PeerError as error:
             raise Unknown(error.message, hint=error.hint) from error
         return _joined(found, other)
@@ -125,7 +126,7 @@ class ConnectionAuth:
         if other is None:  # `always` may have been written meanwhile
             return _joined(connected, await self._added(connected, presented))
         if self._others is not None:
-            other = await self._others.renew(other, presented)
+            other = await self._others.renew(other, presented, _alone(connected))
         return _joined(connected, other)
 
     @property
@@ -203,6 +204,11 @@ def _in_time(found: Authenticated) -> Authenticated:
 def _joined(connected: Sequence[Authenticated], other: Authenticated | None) -> Found:
     found = [*connected, other] if other is not None else connected
     return Found(_in_time(found[0] if len(found) == 1 else _one(found)), other)
+
+
+def _alone(connected: Sequence[Authenticated]) -> Authenticated | None:
+    """What the connection shows by itself; None if nothing of that counts here."""
+    return _joined(connected, None).whole if connected else None
 
 
 def _one(found: Sequence[Authenticated]) -> Authenticated:

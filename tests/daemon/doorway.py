@@ -78,7 +78,9 @@ class Keys:
     async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
         raise AssertionError("nothing is asked of every peer here")
 
-    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+    async def renew(
+        self, found: Authenticated, presented: Presented, connected: Authenticated | None = None
+    ) -> Authenticated:
         if why := self.still(found):
             raise PeerError(why)
         return self.known[str(found.evidence["key"])]

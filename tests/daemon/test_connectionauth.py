@@ -56,7 +56,9 @@ class Chain:
     async def vet(self, found: Authenticated, presented: Presented) -> Authenticated:
         raise AssertionError("nothing is asked of every peer here")
 
-    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+    async def renew(
+        self, found: Authenticated, presented: Presented, connected: Authenticated | None = None
+    ) -> Authenticated:
         assert found.instance == "key:k"  # its own part, not what was joined with it
         if self.gone:
             raise PeerError("the key was revoked")
@@ -179,9 +181,12 @@ class Badge(Chain):
         seen = max(found.principals)
         return Authenticated(frozenset({f"plugin:badge={seen}"}), {"plugins": ["badge"]}, tools=("now",))
 
-    async def renew(self, found: Authenticated, presented: Presented) -> Authenticated:
+    async def renew(
+        self, found: Authenticated, presented: Presented, connected: Authenticated | None = None
+    ) -> Authenticated:
         assert found.evidence == {"plugins": ["badge"]}
-        return await self.vet(found, presented)
+        assert connected
+        return await self.vet(connected, presented)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mcpguard.credentials.presented import Authenticated, Presented
-from mcpguard.daemon import plugins
+from mcpguard.daemon import connectionauth, plugins
 from mcpguard.daemon.connectionauth import ConnectionAuth
 from mcpguard.daemon.plugins import Authenticator, EntryPoint, load
 from mcpguard.errors import ConfigError, PeerError
@@ -142,23 +142,27 @@ def test_the_example_adds_refuses_and_changes_its_mind(tmp_path: Path) -> None:
 
     async def story(chain: Any) -> None:
         found = await chain.chain.vet(user(1000), Presented(uid=1000))
-        assert found.principals == {"uid:1000", "plugin:badge=in-house-7"}
+        assert found.principals == {"plugin:badge=in-house-7"}
         assert (found.instance, found.evidence["plugins"]) == ("", ["badge"])
-        await chain.chain.recheck(found)
+        await chain.chain.recheck(found, user(1000))
         with pytest.raises(PeerError, match="badge refuses: nobody of that name is in the house"):
             await chain.chain.authenticate(Presented(uid=1001), ("plugin:badge",), user(1001))
         badges.write_text("{}")
         with pytest.raises(PeerError, match="nobody of that name"):
-            await chain.chain.recheck(found)
+            await chain.chain.recheck(found, user(1000))
         badges.unlink()
         with pytest.raises(PeerError, match="list of badges cannot be read"):
-            await chain.chain.recheck(found)
+            await chain.chain.recheck(found, user(1000))
 
     chain = alone(tmp_path, story, settings(str(EXAMPLES / "badge_authenticator.py"), str(badges)))
     assert '"shown":"plugin:badge"' in chain.log()
 
 
-def test_a_listener_that_requires_the_user_and_a_badge_has_both(tmp_path: Path) -> None:
+def test_a_listener_that_requires_the_user_and_a_badge_has_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = {os.getuid(): ["wheel", "users"]}
+    monkeypatch.setattr(connectionauth, "groups_of", groups.__getitem__)
     badges = tmp_path / "badges.json"
     badges.write_text(json.dumps({str(os.getuid()): "house-7"}))
     listen = Listen("sock", path="/run/x", auth=("uid", "plugin:badge"), uids=(os.getuid(),))
@@ -170,6 +174,9 @@ def test_a_listener_that_requires_the_user_and_a_badge_has_both(tmp_path: Path) 
         assert {f"uid:{os.getuid()}", "plugin:badge=in-house-7"} <= found.whole.principals
         assert found.whole.instance == f"uid:{os.getuid()}"
         assert (await auth.renewed(found, shown)).whole.principals == found.whole.principals
+        groups[os.getuid()].remove("wheel")
+        left = (await auth.renewed(found, shown)).whole.principals
+        assert found.whole.principals - left == {"group:wheel"}, "what the connection shows is asked again"
         badges.write_text("{}")
         for again in (auth.renewed(found, shown), auth.authenticate(shown)):
             with pytest.raises(PeerError, match="nobody of that name"):
