@@ -56,11 +56,12 @@ def test_everything_else_is_left_alone(text: str) -> None:
 PROGRAM = """
 import ctypes, hashlib, os, ssl
 import cryptography.hazmat.bindings._rust as rust
-from mcpguard.system.memory import pss
 from mcpguard.system.residue import give_back_code
-before = pss(os.getpid())
+def of_files():  # whoever else has them in memory
+    return os.path.exists("/proc/self/status") and 1024 * int(open("/proc/self/status").read().split("RssFile:")[1].split()[0])
+before = of_files()
 asked = give_back_code()
-print(asked, before - pss(os.getpid()))
+print(asked, before - of_files())
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 key = Ed25519PrivateKey.generate()
 key.public_key().verify(key.sign(b"x"), b"x")
