@@ -35,6 +35,7 @@ from mcpguard.daemon.refused import Refused
 from mcpguard.errors import ConfigError, PeerError
 from mcpguard.model import JsonObject
 from mcpguard.system.authfile import Auth, AuthFile
+from mcpguard.system.servefile import PLUGIN
 
 _log: Final = logging.getLogger("mcpguard")
 JWT: Final = "jwt"
@@ -42,7 +43,6 @@ APIKEY: Final = "apikey"
 KINDS: Final = (JWT, APIKEY)
 """What a listener may require of us, the strongest first; also `plugin:NAME`, beside one of these or what the
 connection shows."""
-PLUGIN: Final = "plugin:"
 
 
 class Authenticators:

@@ -143,9 +143,10 @@ class ConnectionAuth:
 
     async def _added(self, connected: list[Authenticated], presented: Presented) -> Authenticated | None:
         """What is added whatever the listener requires; a refusal is no wrong credential: no other one would do."""
-        if self._others is None or not connected or not self._others.asked_always():
+        whole = _alone(connected)
+        if self._others is None or whole is None or not self._others.asked_always():
             return None
-        return await self._others.vet(_joined(connected, None).whole, presented)
+        return await self._others.vet(whole, presented)
 
     def _connected(self, presented: Presented) -> list[Authenticated]:
         """What the connection alone shows."""

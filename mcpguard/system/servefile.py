@@ -50,7 +50,8 @@ _KEYS: Final = (
     "recheck",
 )  # fmt: skip
 _TLS_KEYS: Final = ("certificate", "key", "client_ca")
-_PLUGIN: Final = "plugin:"
+PLUGIN: Final = "plugin:"
+"""What begins a kind that a plug-in checks: `plugin:NAME`."""
 _KIND: Final = re.compile(r"uid|cert|jwt|apikey|plugin:[a-z0-9][a-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::[0-9]{1,5})?")
 _ORIGIN: Final = re.compile(rf"https?://{_HOST.pattern}")
@@ -291,7 +292,7 @@ class _Document(Reader):
                 raise self.fault(
                     (*at, number), f"expected uid, cert, apikey, jwt or plugin:NAME, found {found(word)}"
                 )
-        if words and all(str(word).startswith(_PLUGIN) for word in words):
+        if words and all(str(word).startswith(PLUGIN) for word in words):
             raise self.fault(
                 at, "expected one of uid, cert, apikey and jwt beside plugin:NAME, which only adds to them"
             )

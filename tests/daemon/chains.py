@@ -38,7 +38,7 @@ async def nowhere(method: str, url: str, headers: Mapping[str, str], body: bytes
 class Chain:
     """One daemon's chain in `place`."""
 
-    def __init__(self, place: Path, text: str = "", issuer: Issuer | None = None, **more: Any) -> None:
+    def __init__(self, place: Path, text: str = "", issuer: Issuer | None = None) -> None:
         self.place = place
         self.clock = Clock()
         if issuer is not None:
@@ -50,7 +50,7 @@ class Chain:
         way = Way(issuer.authority) if issuer is not None else nowhere
         self.chain = Authenticators(
             AuthFile(place / "auth"), self.keys, Refused(self.recorder), way, b"n" * 32,
-            clock=self.clock, ticks=self.clock, **more,
+            clock=self.clock, ticks=self.clock,
         )  # fmt: skip
 
     def write(self, text: str) -> None:
@@ -93,10 +93,10 @@ def jwt(issuer: Issuer, more: str = "", name: str = "corp") -> str:
 Story = Callable[[Chain, Issuer], Any]
 
 
-async def told(place: Path, story: Story, more: str = "", **options: Any) -> Chain:
+async def told(place: Path, story: Story, more: str = "") -> Chain:
     """A story with an issuer and a chain that trusts it."""
     async with Issuer() as issuer:
-        chain = Chain(place, jwt(issuer, more), issuer, **options)
+        chain = Chain(place, jwt(issuer, more), issuer)
         try:
             await story(chain, issuer)
         finally:

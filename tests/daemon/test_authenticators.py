@@ -37,11 +37,11 @@ def certificate(*names: str) -> bytes:
     return x509.load_pem_x509_certificate(made.cert_chain_pems[0].bytes()).public_bytes(Encoding.DER)
 
 
-def alone(place: Path, story, text: str = "", **options) -> Chain:
+def alone(place: Path, story, text: str = "") -> Chain:
     """A story with a chain that trusts no issuer."""
 
     async def whole() -> Chain:
-        chain = Chain(place, text, **options)
+        chain = Chain(place, text)
         try:
             await story(chain)
         finally:

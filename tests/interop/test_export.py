@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import free_port
 
 from mcpguard.audit.event import event_of
 from mcpguard.system import journalfiles
@@ -37,11 +38,6 @@ def program(name: str) -> str:
         pytest.skip(f"{name} is not installed: apt-get install rsyslog rsyslog-gnutls prometheus")
     assert found, f"{name} is not installed"
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 TLS = """

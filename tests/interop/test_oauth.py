@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import trustme
+from harness import free_port
 from tlsfront import terminate_tls
 
 from mcpguard.credentials.oauthsettings import Remote
@@ -24,7 +25,7 @@ from mcpguard.daemon.oauthstore import MemoryStore, Shelf
 from mcpguard.daemon.tasks import spawn_task
 from tests.fakes.oauthperson import visit
 from tests.fakes.plainfetch import PlainFetch
-from tests.lifecycle.farstage import BROWSER, PHRASE, apart
+from tests.lifecycle.farstage import apart, furnish, give_phrase
 from tests.lifecycle.stage import House, until
 
 SERVER = Path(__file__).with_name("servers") / "oauth_server.py"
@@ -66,8 +67,7 @@ class Place:
 
 @pytest_asyncio.fixture
 async def place() -> AsyncIterator[Place]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, str(SERVER), str(port), "600"], stderr=subprocess.PIPE)
     try:
         for _ in range(SECONDS * 20):
@@ -132,13 +132,8 @@ async def test_two_logins_use_one_registration(place: Place) -> None:
 # --- through the daemon, from an empty home ---------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @pytest.fixture
-def shouting(tmp_path: Path) -> Iterator[tuple[House, list[str]]]:
+def shouting() -> Iterator[tuple[House, list[str]]]:
     """An empty home, a browser, and the server behind TLS; how it is reached, as options."""
     authority, inner, outer = trustme.CA(), free_port(), free_port()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -146,14 +141,8 @@ def shouting(tmp_path: Path) -> Iterator[tuple[House, list[str]]]:
     words = [sys.executable, str(SERVER), str(inner), "600", f"https://localhost:{outer}"]
     with House() as house, subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
         try:
-            ca, phrase, browser = (house.root / name for name in ("ca.pem", "phrase", "browser"))
-            authority.cert_pem.write_to_path(str(ca))
-            phrase.write_text(f"{PHRASE}\n")
-            phrase.chmod(0o600)
-            seen = str(house.root / "seen")
-            browser.write_text(BROWSER.format(python=sys.executable, seen=seen, ca=str(ca)))
-            browser.chmod(0o755)
-            house.env |= {"MCPGUARD_BROWSER": str(browser), "MCPGUARD_PASSPHRASE_FILE": str(phrase)}
+            ca, _ = furnish(house, authority)
+            give_phrase(house)
             assert until(lambda: listened(inner), SECONDS)
             terminate_tls(context, inner, outer)
             yield (

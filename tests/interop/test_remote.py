@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 from conftest import GUARD, daemon_home
-from harness import HERE, MODULES, NODE, SERVERS, Run, run
+from harness import HERE, MODULES, NODE, SERVERS, Run, free_port, run
 from scenarios import SCENARIOS
 from tlsfront import terminate_tls
 from transcript import _PATTERNS
@@ -89,12 +89,6 @@ class House:
             "server", "add", name, "--url", f"https://localhost:{port}/mcp", "--ca", str(self.home / "ca.pem"),
             "--client-cert", mine, "--client-key", mine, "--allow-network", "loopback", "--yes", *more,
         )  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def context(house: House) -> ssl.SSLContext:

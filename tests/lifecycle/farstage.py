@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import trustme
+
 from tests.daemon.oauthworld import AUTHORITY, World, world
 from tests.lifecycle.forms import FORMS
 from tests.lifecycle.stage import MCPGUARD, Host, House
@@ -55,6 +57,24 @@ def apart(place: House, name: str) -> Host:
     return host
 
 
+def furnish(house: House, authority: trustme.CA) -> tuple[Path, Path]:
+    """A file with the authority of far servers, and a browser that trusts it; where that writes down what it saw."""
+    ca, browser, seen = (house.root / name for name in ("ca.pem", "browser", "seen"))
+    authority.cert_pem.write_to_path(str(ca))
+    browser.write_text(BROWSER.format(python=sys.executable, seen=str(seen), ca=str(ca)))
+    browser.chmod(0o755)
+    house.env["MCPGUARD_BROWSER"] = str(browser)
+    return ca, seen
+
+
+def give_phrase(house: House) -> None:
+    """A file with the passphrase, named in the environment."""
+    file = house.root / "phrase"
+    file.write_text(f"{PHRASE}\n")
+    file.chmod(0o600)
+    house.env["MCPGUARD_PASSPHRASE_FILE"] = str(file)
+
+
 class Stage(House):
     """A house that has heard of one remote server."""
 
@@ -95,17 +115,10 @@ async def far(kind: type[S] = Stage, *, phrase: bool = True, **traits: object) -
     with kind() as made:
         async with world(**traits) as at:
             at.resource.serve = served
-            made.at, made.ca, browser = at, made.root / "ca.pem", made.root / "browser"
-            AUTHORITY.cert_pem.write_to_path(made.ca)
-            made.seen = made.root / "seen"
-            browser.write_text(BROWSER.format(python=sys.executable, seen=str(made.seen), ca=str(made.ca)))
-            browser.chmod(0o755)
-            made.env["MCPGUARD_BROWSER"] = str(browser)
+            made.at = at
+            made.ca, made.seen = furnish(made, AUTHORITY)
             if phrase:
-                file = made.root / "phrase"
-                file.write_text(f"{PHRASE}\n")
-                file.chmod(0o600)
-                made.env["MCPGUARD_PASSPHRASE_FILE"] = str(file)
+                give_phrase(made)
             try:
                 yield made
             finally:
