@@ -162,7 +162,10 @@ def _exchange(line: bytes) -> bytes:
 def _line(sock: socket.socket) -> bytes:
     data = bytearray()
     while not data.endswith(b"\n"):
-        more = sock.recv(65536)
+        try:
+            more = sock.recv(65536)
+        except ConnectionResetError:  # it ended with our request unread
+            more = b""
         if not more or len(data) > limits.CONTROL_BYTES:
             break
         data += more
