@@ -153,7 +153,7 @@ class Daemon:
             presence_file(), lambda: self._policies.rules.approving.presence, Polkit(), self._presence_changed
         )
         self._approvals = approvals = Approvals(
-            book, self._recorder, self._sessions, presence, self._recorder.recent, self._instances.tickets
+            book, self._recorder, self._sessions, presence, self._instances.tickets
         )
         self._keeping = keeping = Keeping(ArgumentKeys(journal.directory), self._recorder)
         self._desktop = Desktop(lambda: self._policies.rules.approving.notify)
@@ -440,7 +440,7 @@ class Daemon:
 
     def _metrics(self) -> JsonObject:
         told = {
-            "mcpguard_audit_records_total": self._recorder.recent.count,
+            "mcpguard_audit_records_total": self._recorder.count,
             "mcpguard_audit_failures_total": self._recorder.failures,
             "mcpguard_findings_total": self._recorder.findings,
             "mcpguard_tickets_waiting": self._approvals.open_count,

@@ -20,7 +20,7 @@ from mcpguard.approvals.ticket import Answer, Scope, State, Ticket
 from mcpguard.approvals.words import describe
 from mcpguard.audit import record, redact
 from mcpguard.daemon.control import Caller, Personal, PresenceWanted, Verb
-from mcpguard.daemon.recent import Bell, Recent
+from mcpguard.daemon.recent import Bell
 from mcpguard.daemon.recorder import Recorder
 from mcpguard.daemon.session import Session
 from mcpguard.errors import JournalError, PeerError
@@ -66,7 +66,6 @@ class Approvals:
         recorder: Where answers are recorded.
         sessions: The connections that are open now, by id.
         presence: How presence is shown.
-        recent: The newest records.
         opened: Told the idents of open tickets whenever they change.
     """
 
@@ -76,14 +75,12 @@ class Approvals:
         recorder: Recorder,
         sessions: Mapping[str, Session],
         presence: Presence,
-        recent: Recent,
         opened: Callable[[Iterable[str]], None],
     ) -> None:
         self._book = book
         self._recorder = recorder
         self._sessions = sessions
         self._presence = presence
-        self._recent = recent
         self._opened = opened
         self._open: dict[str, Ticket] = {}
         self._channels: list[Channel] = []
@@ -201,7 +198,7 @@ class Approvals:
         return {"tickets": tickets, "version": self._book.version}
 
     async def _looked_back(self, request: Request) -> JsonObject:
-        return await self._recent.since(request.since, request.seconds)
+        return await self._recorder.since(request.since, request.seconds)
 
     async def _approve(self, request: Request, caller: Caller) -> JsonObject:
         ticket = self._book.find(request.ident)

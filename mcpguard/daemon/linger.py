@@ -9,6 +9,9 @@ What bounds the cost: a window after each event, and credit. A connection whose 
 loses its credit within a few events and then lingers for two events in 256, which is under a microsecond of
 processor time an event. There is no lingering on a single core, where it would hold up whoever is to answer.
 
+Who is awake and has nothing to do can do what the next event would have to wait for: `spare` is called once in such a
+moment.
+
 Decided:
     *The loop turns, nothing is read in a spin of its own*, so that every other connection is served as before;
     rejected: polling the one descriptor, which was a little faster and held up the others.
@@ -19,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Final
 
 from mcpguard import limits
@@ -27,6 +31,8 @@ _WINDOW_NS: Final = int(limits.LINGER_SECONDS * 1e9)
 _CREDIT: Final = 16
 _TRIAL: Final = 2
 _REST: Final = 254
+_QUIET_TURNS: Final = 2
+"""The first turn comes before descriptors are looked at again."""
 
 
 def cores() -> int:
@@ -42,16 +48,19 @@ class Linger:
     Args:
         loop: The loop that is kept awake.
         alone: There is one core only: never linger.
+        spare: Called when nothing has arrived since the last event; takes some microseconds at most.
     """
 
-    __slots__ = ("_awake", "_credit", "_loop", "_rest", "_until")
+    __slots__ = ("_awake", "_credit", "_loop", "_rest", "_spare", "_turns", "_until")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, alone: bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, alone: bool, spare: Callable[[], None]) -> None:
         self._loop = loop
         self._credit = 0 if alone else _CREDIT
         self._rest = -1 if alone else 0
         self._until = 0
         self._awake = False
+        self._spare = spare
+        self._turns = 0  # since the last event
 
     def event(self) -> None:
         """Something arrived and was dealt with: more may come at once."""
@@ -64,12 +73,16 @@ class Linger:
                 self._credit = _TRIAL
             return
         self._until = time.perf_counter_ns() + _WINDOW_NS
+        self._turns = 0
         if not self._awake:
             self._awake = True
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """One turn of the loop: again until the window is over."""
+        self._turns += 1
+        if self._turns == _QUIET_TURNS:
+            self._spare()
         if time.perf_counter_ns() < self._until:
             self._loop.call_soon(self._turn)
             return

@@ -4,21 +4,26 @@ A record reaches the kernel with the write that precedes its call, so no crash o
 stable storage `limits.SYNC_SECONDS` and one sync later, or before its call where policy says `durable`. Syncs run
 outside the loop, one at a time; with them move head, sealing key and checkpoints of the log.
 
+Those who watch (consoles, detectors, metrics) are shown records with the next sync, or when they ask: doing it for
+each call on its way cost a tenth of a guarded call.
+
 On a full disk calls are refused, and outcomes of calls that were let through go on being recorded in the reserve.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from mcpguard import limits
-from mcpguard.daemon.fresh import Fresh
+from mcpguard.daemon.fresh import Batch, Fresh
 from mcpguard.daemon.recent import Recent
 from mcpguard.errors import JournalError
+from mcpguard.model import JsonObject
 from mcpguard.system.journal import Journal
 
 _log = logging.getLogger("mcpguard")
@@ -31,18 +36,18 @@ class Recorder:
     """Appends records and syncs them in the background. Owns the journal.
 
     Attributes:
-        recent: The newest records.
-        fresh: Records that detectors have not seen.
-        noticed: Told, soon after, that there are some.
+        noticed: Told, soon after, that there are some that detectors have not seen.
         failure: Why nothing can be recorded now; empty if something can.
         failures: How often something could not be written or synced.
-        findings: Records of findings so far.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self.recent = Recent()
-        self.fresh = Fresh()
+        self._recent = Recent()
+        self._fresh = Fresh()
+        self._untold: list[
+            tuple[int, list[bytes]]
+        ] = []  # each with the position of its last record, if known
         self.noticed: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._signing: asyncio.TimerHandle | None = None
@@ -50,7 +55,7 @@ class Recorder:
         self._loop = asyncio.get_running_loop()
         self.failure = ""
         self.failures = 0
-        self.findings = 0
+        self._findings = 0
 
     @property
     def key(self) -> bytes:
@@ -76,21 +81,55 @@ class Recorder:
             self._fail(_sentence(error))
             raise JournalError(self.failure) from error
         self.failure = ""
-        self._note(bodies)
-        self.fresh.add(self.recent.add(bodies), bodies, self._journal.last)
-        self._schedule()
+        self._untold.append((self._journal.last, bodies))
+        if self._timer is None:
+            self._schedule()
 
     def later(self, bodies: list[bytes]) -> None:
         """Keep records for the next write."""
         self._journal.append_later(bodies)
-        self._note(bodies)
-        self.fresh.add(self.recent.add(bodies), bodies)
-        self._schedule()
+        self._untold.append((0, bodies))
+        if self._timer is None:
+            self._schedule()
 
-    def _note(self, bodies: list[bytes]) -> None:
-        for body in bodies:
-            if body.startswith(_FINDING):
-                self.findings += 1
+    def rest(self) -> None:
+        """Nothing arrives just now: write what was kept, which the next call would wait for."""
+        if self._journal.kept:
+            with contextlib.suppress(JournalError):  # it is still kept, and `_due` says so
+                self._journal.flush()
+
+    @property
+    def count(self) -> int:
+        """Records so far."""
+        self._catch_up()
+        return self._recent.count
+
+    @property
+    def findings(self) -> int:
+        """Records of findings so far."""
+        self._catch_up()
+        return self._findings
+
+    async def since(self, seen: int, seconds: float) -> JsonObject:
+        """The newest records after the first `seen`, as `Recent.since`."""
+        self._catch_up()
+        return await self._recent.since(seen, seconds)
+
+    def take(self) -> Batch:
+        """What detectors have not seen; nothing of it is kept here."""
+        self._catch_up()
+        return self._fresh.take()
+
+    def _catch_up(self) -> None:
+        """Show what has come to those who watch."""
+        untold, self._untold = self._untold, []
+        bodies = [body for _, some in untold for body in some]
+        if not bodies:
+            return
+        now = self._recent.add(bodies)
+        for last, some in untold:
+            self._fresh.add(now, some, last)
+        self._findings += sum(body.startswith(_FINDING) for body in bodies)
 
     def _fail(self, sentence: str) -> None:
         """Remember why nothing can be recorded; the same reason is logged once."""
@@ -105,6 +144,7 @@ class Recorder:
 
     def _due(self) -> None:
         self._timer = None
+        self._catch_up()
         try:
             self._journal.flush()
         except JournalError as error:
@@ -147,8 +187,8 @@ class Recorder:
         return last
 
     def _tell(self) -> None:
-        if self.noticed is not None and self.fresh:
-            self.fresh.anchor(self._journal.last)
+        if self.noticed is not None and self._fresh:
+            self._fresh.anchor(self._journal.last)
             self.noticed()
 
     def _synced(self, future: asyncio.Future[None]) -> None:

@@ -163,7 +163,8 @@ class Session:
         self._renewing = False
         self._downtime: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._linger = Linger(self._loop, alone=cores() == 1 or not upstream.pid)
+        alone = cores() == 1 or not upstream.pid
+        self._linger = Linger(self._loop, alone=alone, spare=recorder.rest)
         self._over = asyncio.Event()
         self._server_ended = asyncio.Event()
         self._reason = ""

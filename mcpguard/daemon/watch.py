@@ -106,7 +106,7 @@ class Watch:
             await asyncio.wait((self._task,))
         if self._saving is not None:
             await asyncio.wait((self._saving,))
-        await self._batch(self._recorder.fresh.take())
+        await self._batch(self._recorder.take())
         self._save(self._encoded())
 
     # --- records -------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class Watch:
         if self._task is not None and not self._task.done():
             self._soon()  # the last batch is not through; what comes meanwhile is bounded
             return
-        self._task = spawn_task(self._batch(self._recorder.fresh.take()), name="findings")
+        self._task = spawn_task(self._batch(self._recorder.take()), name="findings")
 
     async def _batch(self, batch: Batch) -> None:
         scale = 1.0

@@ -226,6 +226,11 @@ class Journal:
         self.append(())
 
     @property
+    def kept(self) -> int:
+        """Records that wait for the next write."""
+        return len(self._later)
+
+    @property
     def last(self) -> int:
         """Position of the last record that was written."""
         return self._chain.seq

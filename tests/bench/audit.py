@@ -64,7 +64,7 @@ def appending(place: Path) -> None:
 async def calls(place: Path, window: int) -> None:
     """A call as a session pays for it: its record before, its outcome later; syncs run meanwhile."""
     recorder = Recorder(Journal.open(place))
-    recorder.noticed = recorder.fresh.take  # as detectors do, or they would pile up
+    recorder.noticed = recorder.take  # as detectors do, or they would pile up
     lowest = total = 1e9
     for _ in range(60):  # short slices: some of them are undisturbed
         cpu, spent = time.process_time(), 0.0

@@ -75,9 +75,7 @@ class Counter:
     async def _open(self) -> None:
         self.book = Book(b"k")
         self.recorder = Recorder(Journal.open(self.state / "audit"))
-        self.approvals = Approvals(
-            self.book, self.recorder, {}, NoPresence(), self.recorder.recent, lambda _: None
-        )  # type: ignore[arg-type]
+        self.approvals = Approvals(self.book, self.recorder, {}, NoPresence(), lambda _: None)  # type: ignore[arg-type]
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(self.runtime / "admin.sock"))
         self.listener.listen()

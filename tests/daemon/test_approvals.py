@@ -87,7 +87,7 @@ class Stage:
         self.book, self.door, self.screen = Book(), Door(*ways), Screen()
         self.listener, self.opened = Listener(self.log), []
         self.approvals = Approvals(
-            self.book, self.recorder, {"c1": self.listener}, self.door, self.recorder.recent,
+            self.book, self.recorder, {"c1": self.listener}, self.door,
             lambda idents: self.opened.append(sorted(idents)),
         )  # fmt: skip
         self.approvals.add(self.screen)

@@ -44,6 +44,40 @@ def test_record_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
     run(story)
 
 
+def test_what_was_kept_is_written_in_a_moment_to_spare(tmp_path: Path) -> None:
+    async def story() -> None:
+        recorder = Recorder(Journal.open(tmp_path / "audit"))
+        recorder.later([record.log("one"), record.log("two")])
+        before = lines(tmp_path / "audit")
+        recorder.rest()
+        assert ['"event":"one"' in line for line in lines(tmp_path / "audit")[len(before) :]] == [True, False]
+        recorder.rest()
+        recorder.append([record.log("three")])
+        assert len(lines(tmp_path / "audit")) == len(before) + 3
+        await recorder.close()
+
+    run(story)
+
+
+def test_who_watches_is_shown_everything_soon_or_when_asking(tmp_path: Path) -> None:
+    async def story() -> None:
+        recorder = Recorder(Journal.open(tmp_path / "audit"))
+        told: list[int] = []
+        recorder.noticed = lambda: told.append(1)
+        recorder.append([record.log("one")])
+        recorder.later([record.log("two")])
+        assert recorder.count == 2
+        recorder.append([record.log("three")])
+        assert [each["event"] for each in (await recorder.since(1, 5.0))["records"]] == ["two", "three"]
+        assert [each.seq for each in recorder.take().records] == [2, 3, 4]
+        recorder.later([record.log("four")])
+        assert await eventually(lambda: bool(told))
+        assert [each.seq for each in recorder.take().records] == [5]
+        await recorder.close()
+
+    run(story)
+
+
 def test_findings_and_failures_are_counted_for_metrics(tmp_path: Path) -> None:
     async def story() -> None:
         recorder = Recorder(Journal.open(tmp_path / "audit"))
