@@ -254,6 +254,11 @@ def visible(value: str) -> str:
     return escape(value.replace("\\", "\\\\"))
 
 
+def how_many(count: int, what: str) -> str:
+    """`1 file`, `2 files`: for nouns whose plural is regular."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def toml_text(text: str) -> str:
     """A TOML basic string in which every character can be seen. Not here: lone surrogates, which TOML cannot say."""
     return '"' + "".join(_TOML.get(char) or _in_toml(char) for char in text) + '"'

@@ -19,7 +19,7 @@ import msgspec
 
 from mcpguard.audit.charts import Row, Series, bars, legend, over_time, words
 from mcpguard.audit.statistics import OTHERS, Finding, Statistics, Tally
-from mcpguard.model import Json
+from mcpguard.model import Json, how_many
 
 ROWS: Final = 20
 """Rows of a chart or table."""
@@ -173,9 +173,7 @@ def _per_host(statistics: Statistics) -> str:
     for host, used in sorted(hosts.items(), key=lambda pair: -sum(count for _, count in pair[1]))[:ROWS]:
         parts = [(tool, style[tool], count) for tool in first for name, count in used if name == tool]
         others = sum(count for tool, count in used if tool not in style)
-        named = (
-            f"{host or 'unknown'} ({len(used)} tools)" if len(used) > 1 else f"{host or 'unknown'} (1 tool)"
-        )
+        named = f"{host or 'unknown'} ({how_many(len(used), 'tool')})"
         rows.append(Row(named, [*parts, ("other tools", rest, others)] if others else parts))
     names = [(tool or "unnamed", style[tool]) for tool in first]
     names += [("other tools", rest)] if len(tools) > len(first) else []

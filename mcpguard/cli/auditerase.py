@@ -21,6 +21,7 @@ from mcpguard.audit.record import Record
 from mcpguard.cli import client
 from mcpguard.cli.logrecords import records
 from mcpguard.cli.terminal import confirm, errors_told, print_json, say
+from mcpguard.model import how_many
 from mcpguard.system import paths
 from mcpguard.system.argumentkeys import ArgumentReader
 
@@ -87,16 +88,18 @@ def erase(
         keys = _chosen(paths.audit_dir(), wanted)
         if dry_run or not keys:
             _tell(
-                {"found": len(keys), "erased": 0}, f"{_records(len(keys))} with arguments to erase", as_json
+                {"found": len(keys), "erased": 0},
+                f"{how_many(len(keys), 'record')} with arguments to erase",
+                as_json,
             )
             return
-        confirm(f"Erase the arguments of {_records(len(keys))} for good?", yes=yes)
+        confirm(f"Erase the arguments of {how_many(len(keys), 'record')} for good?", yes=yes)
         client.ensure()
         text = msgspec.json.encode({"keys": _runs(keys), "wanted": wanted.words()}).decode()
         reply = client.request({"verb": "audit-erase", "text": text})
         _tell(
             {"found": len(keys), "erased": reply["erased"]},
-            f"erased the arguments of {_records(reply['erased'])}; see: mcpguard audit tail",
+            f"erased the arguments of {how_many(reply['erased'], 'record')}; see: mcpguard audit tail",
             as_json,
         )
 
@@ -138,10 +141,6 @@ def _moment(text: str) -> str:
                 f"not a time: {text!a}; write 2026-11-30, 2026-11-30T12:00 or 90d"
             ) from error
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _records(count: int) -> str:
-    return "1 record" if count == 1 else f"{count:,} records"
 
 
 def _tell(members: dict[str, int], words: str, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from mcpguard.cli.audit import errors_told, signed_now
 from mcpguard.cli.auditfilter import Asked, filtered_whole
 from mcpguard.cli.progress import progress
 from mcpguard.errors import JournalError
+from mcpguard.model import how_many
 from mcpguard.system import journalfiles
 
 
@@ -50,7 +51,7 @@ def export(asked: Asked, name: str, output: Path | None) -> None:
             file.write(write(event, hostname).encode() + b"\n")
             count += 1
     if output is not None:
-        click.echo(f"{count} events written to {output}", err=True)
+        click.echo(f"{how_many(count, 'event')} written to {output}", err=True)
 
 
 def _events(directory: Path, wanted: Filter) -> Iterator[Event]:

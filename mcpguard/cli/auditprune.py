@@ -14,6 +14,7 @@ from mcpguard.audit.record import visible
 from mcpguard.cli.audit import errors_told
 from mcpguard.cli.progress import progress
 from mcpguard.errors import JournalError
+from mcpguard.model import how_many
 from mcpguard.system import journalfiles, paths
 from mcpguard.system.retention import Plan, plan
 from mcpguard.system.retention import prune as bury
@@ -96,7 +97,7 @@ def _in_words(chosen: Plan, last: int, *, dry_run: bool) -> str:
     if not chosen.segments:
         return "nothing to delete"
     names = f"{chosen.segments[0].name} to {chosen.segments[-1].name}"
-    what = f"{len(chosen.segments)} segments, {chosen.size} bytes, {names}, newest record {chosen.newest}"
+    what = f"{how_many(len(chosen.segments), 'segment')}, {chosen.size} bytes, {names}, newest record {chosen.newest}"
     return visible(
         f"would delete {what}" if dry_run else f"deleted {what}; records 1..{last} have a tombstone"
     )

@@ -22,6 +22,7 @@ from mcpguard.audit.filters import Matcher, pattern
 from mcpguard.audit.record import Record, parse_line, visible
 from mcpguard.cli.auditfilter import Asked
 from mcpguard.errors import JournalError
+from mcpguard.model import how_many
 from mcpguard.system import indexfile, paths
 from mcpguard.system.indexing import Todo, digest_of
 from mcpguard.system.journalfiles import segment_name
@@ -256,8 +257,8 @@ def flaws_told(flaws: Flaws, lines: Lines) -> Iterator[str]:
         place = str(lines.path(flaws.first))
         with contextlib.suppress(JournalError):
             place += f":{lines.number(flaws.first)}"
-        many = "1 line" if flaws.unreadable == 1 else f"{flaws.unreadable} lines"
-        yield f"{many} of the log cannot be read and not be shown, first {place}; see: mcpguard audit verify"
+        lost = how_many(flaws.unreadable, "line")
+        yield f"{lost} of the log cannot be read and not be shown, first {place}; see: mcpguard audit verify"
     if flaws.torn:
         yield f"the last line of {flaws.torn} is not complete, as a crash leaves it; see: mcpguard audit verify"
 

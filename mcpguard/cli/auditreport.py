@@ -23,6 +23,7 @@ from mcpguard.cli.auditfilter import Asked, filtered
 from mcpguard.cli.auditreading import Reading
 from mcpguard.cli.recordwords import local
 from mcpguard.errors import JournalError
+from mcpguard.model import how_many
 
 _HOURS_OF: Final = 72
 """A span of at most so many hours is drawn by the hour."""
@@ -52,7 +53,7 @@ def report(asked: Asked, output: Path) -> None:
             sys.stdout.write(data)
             return
         _write(output, data)
-    click.echo(f"{visible(str(output))}: {statistics.records} records")
+    click.echo(f"{visible(str(output))}: {how_many(statistics.records, 'record')}")
 
 
 def _labels(statistics: Statistics) -> tuple[list[str], str]:

@@ -15,6 +15,7 @@ from mcpguard.cli.auditcounting import counted
 from mcpguard.cli.auditfilter import Asked, filtered
 from mcpguard.cli.auditreading import Reading
 from mcpguard.cli.recordwords import local
+from mcpguard.model import how_many
 
 _HEAD: Final = ("calls", "denied", "observed", "asked", "errors", "p50", "p99")
 _TABLES: Final = (("by host", "host"), ("by server", "server"), ("by tool", "tool"))
@@ -48,10 +49,11 @@ def _in_words(statistics: Statistics, count: int) -> Iterator[str]:
     total = statistics.total
     if not statistics.records:
         return
-    yield f"{statistics.records} records from {_when(statistics.first)} to {_when(statistics.last)}"
+    yield f"{how_many(statistics.records, 'record')} from {_when(statistics.first)} to {_when(statistics.last)}"
     yield (
-        f"{total.calls} calls, {statistics.requests} other requests, {total.denied} denied, {total.observed} "
-        f"observed, {total.asked} asked, {statistics.kinds.total()} findings"
+        f"{how_many(total.calls, 'call')}, {how_many(statistics.requests, 'other request')}, "
+        f"{total.denied} denied, {total.observed} observed, {total.asked} asked, "
+        f"{how_many(statistics.kinds.total(), 'finding')}"
     )
     yield f"latency p50 {milliseconds(total, 0.5)}, p99 {milliseconds(total, 0.99)}"
     for title, counts in (

@@ -28,6 +28,7 @@ from mcpguard.cli.servicecheck import service
 from mcpguard.cli.signer import key_files
 from mcpguard.errors import ConfigError, DaemonError, GuardError, JournalError, TrustError
 from mcpguard.hosts.places import Scope
+from mcpguard.model import how_many
 from mcpguard.system import configfile, journalcheck, journalfiles, paths
 from mcpguard.system.decoy import Result, decoys
 from mcpguard.system.hostfiles import HostFile
@@ -102,7 +103,9 @@ def daemon() -> Iterator[Finding]:
             "make room, or see the log: mcpguard daemon logs",
         )
     else:
-        yield ok("daemon", f"version {status['version']}, {len(status['connections'])} connections")
+        yield ok(
+            "daemon", f"version {status['version']}, {how_many(len(status['connections']), 'connection')}"
+        )
 
 
 def clock() -> Iterator[Finding]:
@@ -135,7 +138,10 @@ def policy() -> Iterator[Finding]:
             "mcpguard policy suggest",
         )
     else:
-        yield ok("policy", f"{current[0].source}, {current[1].mode.value}, {len(current[1].rules)} rules")
+        yield ok(
+            "policy",
+            f"{current[0].source}, {current[1].mode.value}, {how_many(len(current[1].rules), 'rule')}",
+        )
 
 
 def chain() -> Iterator[Finding]:
@@ -145,7 +151,9 @@ def chain() -> Iterator[Finding]:
         segments = journalfiles.segments(directory)
         if sum(path.stat().st_size for path in segments) > _WHOLE:
             yield note(
-                "audit", f"{len(segments)} files, which takes a while to verify", "mcpguard audit verify"
+                "audit",
+                f"{how_many(len(segments), 'file')}, which takes a while to verify",
+                "mcpguard audit verify",
             )
             return
         report = journalcheck.check(directory).report
@@ -196,7 +204,7 @@ def _drift(file: HostFile, touched: bool) -> Iterator[Finding]:
     elif away:
         yield note("configuration", f"{file.path}: {', '.join(away)} start without mcpguard", "mcpguard init")
     elif started:
-        yield ok("configuration", f"{file.path}: {len(started)} servers, all behind mcpguard")
+        yield ok("configuration", f"{file.path}: {how_many(len(started), 'server')}, all behind mcpguard")
 
 
 def _programs(file: HostFile) -> Iterator[Finding]:

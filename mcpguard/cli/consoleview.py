@@ -15,7 +15,7 @@ import msgspec
 
 from mcpguard.approvals.words import columns_of, fit
 from mcpguard.cli.recordwords import COLOURS, text, told, what
-from mcpguard.model import JsonObject, visible
+from mcpguard.model import JsonObject, how_many, visible
 
 KEPT: Final = 256
 """Calls, and findings, that can be looked back at."""
@@ -113,8 +113,8 @@ def top_line(status: JsonObject | None, away: str, width: int) -> Line:
     kept = _kept(status)
     return Line(
         fit(
-            f"mcpguard {visible(status['version'])}  policy {policy['mode']}, {policy['rules']} rules  "
-            f"{many} connection{'' if many == 1 else 's'}  {calls['allowed']} allowed, "
+            f"mcpguard {visible(status['version'])}  policy {policy['mode']}, {how_many(policy['rules'], 'rule')}  "
+            f"{how_many(many, 'connection')}  {calls['allowed']} allowed, "
             f"{calls['denied']} denied{kept}",
             width,
         ),

@@ -13,6 +13,7 @@ from mcpguard.cli import client
 from mcpguard.cli.daemonmain import serve
 from mcpguard.cli.verbs import Verbs
 from mcpguard.errors import DaemonError
+from mcpguard.model import how_many
 from mcpguard.system import paths
 
 _STOP_SECONDS = 10.0
@@ -49,7 +50,7 @@ def stop() -> None:
         if time.monotonic() > deadline:
             raise DaemonError(f"the daemon (pid {reply['pid']}) does not end", hint=f"kill -9 {reply['pid']}")
         time.sleep(0.02)
-    click.echo(f"stopped; {reply['connections']} connections were closed")
+    click.echo(f"stopped; closed {how_many(reply['connections'], 'connection')}")
 
 
 @daemon.command()

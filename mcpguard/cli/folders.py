@@ -16,6 +16,7 @@ from mcpguard.cli.main import NOT_RUNNING, exit_code
 from mcpguard.cli.policyplace import Place, errors_told, place
 from mcpguard.cli.terminal import confirm, print_json, say
 from mcpguard.errors import ConfigError, DaemonError
+from mcpguard.model import how_many
 from mcpguard.policy.document import parse_project
 from mcpguard.policy.rules import RuleSet
 from mcpguard.policy.words import sentence
@@ -125,4 +126,4 @@ def _rules(ruleset: RuleSet) -> list[str]:
 
 
 def _count(ruleset: RuleSet) -> str:
-    return f"{len(ruleset.rules)} rule{'' if len(ruleset.rules) == 1 else 's'} that deny or ask"
+    return f"{how_many(len(ruleset.rules), 'rule')} that deny or ask"

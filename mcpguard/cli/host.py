@@ -42,7 +42,7 @@ from mcpguard.identity.enrolment import (
 )
 from mcpguard.identity.facts import FileFacts, HostFacts, PeerFacts
 from mcpguard.identity.statement import format_time
-from mcpguard.model import Grade, JsonObject
+from mcpguard.model import Grade, JsonObject, how_many
 from mcpguard.system.executables import describe, kind_of
 from mcpguard.system.kernel import Kernel
 from mcpguard.system.ownhosts import titles
@@ -445,7 +445,7 @@ def _enrolled_in_words(enrolled: Enrolled) -> list[str]:
 def _enrolled_in_a_line(enrolled: Enrolled, connected: tuple[Connected, ...]) -> str:
     now = sum(one.host == enrolled.name for one in connected)
     script = f" running {enrolled.script.pattern}" if enrolled.script else ""
-    count = f"{now} connection{'' if now == 1 else 's'}"
+    count = how_many(now, "connection")
     return f"{enrolled.name}  {enrolled.executable.pattern}{script}  {enrolled.grade}, {count}"
 
 

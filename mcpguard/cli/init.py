@@ -23,7 +23,7 @@ from mcpguard.cli.terminal import at_terminal, errors_told, print_json, say, tel
 from mcpguard.cli.wrapplan import Fault, Plan, diff, to_wrap, unclear
 from mcpguard.errors import DaemonError, GuardError
 from mcpguard.hosts.inventory import Remark, remarks
-from mcpguard.model import JsonObject, Mode
+from mcpguard.model import JsonObject, Mode, how_many
 from mcpguard.system import paths
 from mcpguard.system.hostfiles import HostFile, present
 from mcpguard.system.ownhosts import places
@@ -104,16 +104,12 @@ def _introduce(files: list[HostFile], faults: list[Fault], secrets: list[Remark]
         guarded = sum(server.wrapped for server in started)
         more = f", {guarded} guarded already" if guarded else ""
         more += f", {remote} remote (left alone)" if remote else ""
-        tell(f"{file.place.title}: {_many(len(started))} in {file.path}{more}")
+        tell(f"{file.place.title}: {how_many(len(started), 'server')} in {file.path}{more}")
     tell(*(f"left alone: {line}" for file in files for line in unclear(file.servers)))
     tell(*(f"left alone: {fault.sentence}" for fault in faults))
     if secrets:
         tell("secrets in plain text; they stay where they are, until: mcpguard secret import")
         tell(*(f"  {one.file}:{one.line}: {one.server}: {one.words}" for one in secrets[:_SHOWN]))
-
-
-def _many(servers: int) -> str:
-    return "1 server" if servers == 1 else f"{servers} servers"
 
 
 def _show(plans: list[Plan], beside: list[Besides]) -> None:
@@ -167,7 +163,7 @@ def _done(outcome: Outcome) -> list[str]:
         already = f"every server that a host starts{known} is behind mcpguard"
         return [f"nothing to do: {already}" if idle else f"{already} already"]
     lines = [
-        f"{_many(count)} of {', '.join(hosts)} {'starts' if count == 1 else 'start'} behind mcpguard now"
+        f"{how_many(count, 'server')} of {', '.join(hosts)} {'starts' if count == 1 else 'start'} behind mcpguard now"
     ]
     if titled := restarts(outcome.plans):
         lines.append(f"restart: {', '.join(titled)}")
@@ -179,7 +175,8 @@ def _conclusion(outcome: Outcome, *, dry_run: bool) -> list[str]:
     beside = [f"{one.what}: {one.words}" for one in outcome.besides if one.state is not State.THERE]
     if dry_run:
         count = sum(len(plan.names) for plan in outcome.plans)
-        would = f"{_many(count)} in {len(outcome.plans)} files would be put behind mcpguard; "
+        files = how_many(len(outcome.plans), "file")
+        would = f"{how_many(count, 'server')} in {files} would be put behind mcpguard; "
         return [*beside, f"{would if count else ''}nothing was changed"]
     undo = [one.undo for one in outcome.besides if one.state is State.DONE]
     undo = ["mcpguard host unwrap --all", *undo] if outcome.plans else undo

@@ -22,7 +22,7 @@ from mcpguard.cli.suggesting import suggest
 from mcpguard.cli.terminal import print_json, say
 from mcpguard.cli.trying import test
 from mcpguard.errors import ConfigError, DaemonError
-from mcpguard.model import JsonObject, Verdict
+from mcpguard.model import JsonObject, Verdict, how_many
 from mcpguard.policy.builtin import OBSERVE_RULES
 from mcpguard.policy.cedarschema import SCHEMA
 from mcpguard.policy.changes import describe
@@ -186,7 +186,7 @@ def _in_words(ruleset: RuleSet) -> str:
     count = len(ruleset.rules)
     if ruleset.engine == CEDAR:
         return f"{ruleset.mode.value}, {count} Cedar polic{'y' if count == 1 else 'ies'}"
-    return f"{ruleset.mode.value}, {count} rule{'' if count == 1 else 's'}"
+    return f"{ruleset.mode.value}, {how_many(count, 'rule')}"
 
 
 def _warn(ruleset: RuleSet, found: list[Notice]) -> None:

@@ -11,7 +11,7 @@ import click
 from mcpguard.cli import client
 from mcpguard.cli.terminal import errors_told, print_json, say
 from mcpguard.errors import TrustError
-from mcpguard.model import JsonObject
+from mcpguard.model import JsonObject, how_many
 
 _LIST = "list"
 
@@ -46,7 +46,7 @@ def quarantine(subject: str | None, reason: str, listed: bool, lift: str | None,
             client.ensure()
             reply = client.request({"verb": "quarantine-put", "name": _full(subject), "reason": reason})
             ended = reply["ended"]
-            connections = f"{ended} connection{'' if ended == 1 else 's'} ended"
+            connections = f"{how_many(ended, 'connection')} ended"
             _answer(
                 reply,
                 f"{reply['subject']} is in quarantine: {connections}, new ones are refused",

@@ -14,7 +14,7 @@ from mcpguard.cli.past import Answered, Asked, Began, Saw, read, span
 from mcpguard.cli.policyplace import errors_told, in_force_with, place
 from mcpguard.cli.terminal import print_json, say
 from mcpguard.errors import ConfigError
-from mcpguard.model import JsonObject
+from mcpguard.model import JsonObject, how_many
 from mcpguard.policy.replay import Change, Replay
 from mcpguard.policy.trials import World
 from mcpguard.system import paths
@@ -59,9 +59,8 @@ def replay(file: str | None, since: float, log: Path | None, *, as_json: bool) -
         )
     else:
         many = sum(one.count for one in changes)
-        say(
-            f"{asked.same + many} requests, {many} would be decided otherwise or cannot be told ({ruleset.file})"
-        )
+        requests = how_many(asked.same + many, "request")
+        say(f"{requests}, {many} would be decided otherwise or cannot be told ({ruleset.file})")
         for one in changes:
             say(*_in_words(one))
     sys.exit(FAILED if changes else 0)

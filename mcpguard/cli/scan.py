@@ -19,7 +19,7 @@ from mcpguard.cli.terminal import errors_told, print_json, say
 from mcpguard.errors import GuardError
 from mcpguard.hosts.inventory import Remark, Server, remarks, without_secrets
 from mcpguard.hosts.places import Scope
-from mcpguard.model import JsonObject
+from mcpguard.model import JsonObject, how_many
 from mcpguard.system.hostfiles import HostFile, installed, present
 from mcpguard.system.ownhosts import places
 
@@ -77,7 +77,7 @@ def lines(files: list[HostFile], found: list[Remark], pinned: dict[str, str]) ->
         shown += [f"  {remark.file}:{remark.line}: {remark.server}: {remark.words}" for remark in found]
     every = [server for file in files for server in file.servers if server.entry.starts]
     wrapped = sum(server.wrapped for server in every)
-    shown += ["", f"{len(every)} servers are started, {wrapped} of them behind mcpguard"]
+    shown += ["", f"{how_many(len(every), 'server')} started by hosts, {wrapped} of them behind mcpguard"]
     left = any(server.entry.editable and not server.wrapped for server in every)
     return [*shown, "next: mcpguard init"] if left else shown
 

@@ -9,7 +9,7 @@ from typing import Final
 from mcpguard.cli import client
 from mcpguard.cli.checked import Finding, bad, note, ok
 from mcpguard.errors import DaemonError, SecretError, TrustError
-from mcpguard.model import JsonObject
+from mcpguard.model import JsonObject, how_many
 from mcpguard.system import paths
 from mcpguard.system.keyfiles import backend_name, desktop_keyring
 from mcpguard.system.vault import Vault
@@ -37,12 +37,12 @@ def vault() -> Iterator[Finding]:
     try:
         reply = client.request({"verb": "secrets"})
     except DaemonError:
-        yield ok("vault", f"{len(kept.facts())} secrets; {_WAYS.get(how.way, how.way)}")
+        yield ok("vault", f"{how_many(len(kept.facts()), 'secret')}; {_WAYS.get(how.way, how.way)}")
         return
     if reply["vault"]["state"] == "locked" and how.way == "passphrase":
         yield note("vault", "it is locked: servers that need a secret of it are not started", _UNLOCK)
     else:
-        yield ok("vault", f"{len(kept.facts())} secrets; {_WAYS.get(how.way, how.way)}")
+        yield ok("vault", f"{how_many(len(kept.facts()), 'secret')}; {_WAYS.get(how.way, how.way)}")
     yield from (found for one in reply["secrets"] if (found := _of_one(one)) is not None)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from mcpguard.audit.record import visible
 from mcpguard.cli import client
 from mcpguard.errors import ConfigError, DaemonError
-from mcpguard.model import JsonObject, toml_text
+from mcpguard.model import JsonObject, how_many, toml_text
 from mcpguard.system.servefile import REGISTRY, Listen, parse
 
 _COMMAND_LINE: Final = "the command line"
@@ -139,7 +139,7 @@ def _show(reply: JsonObject, *, as_json: bool) -> None:
         counts = f"{each['accepted']} let in, {each['refused']} refused, {each['kept_away']} kept away"
         click.echo(
             f"{visible(each['name'])}: {visible(each['listen'])} for {_auth(each)}, {each['speak']}; "
-            f"{each['sessions']} sessions, {counts}"
+            f"{how_many(each['sessions'], 'session')}, {counts}"
         )
         if each["trouble"]:
             click.echo(f"  {visible(each['trouble'])}")

@@ -40,7 +40,7 @@ from mcpguard.identity.manifest import Manifest, parse_manifest
 from mcpguard.identity.pinlevel import LABELS
 from mcpguard.identity.remote import Remote
 from mcpguard.identity.statement import parse_json
-from mcpguard.model import JsonObject
+from mcpguard.model import JsonObject, how_many
 from mcpguard.system import paths
 from mcpguard.system.serverstore import check_name
 from mcpguard.system.truststore import wall_clock
@@ -374,4 +374,6 @@ def _say_state(shown: Shown) -> None:
     else:
         say(f"  signed by         {', '.join(shown.facts['keys'])} ({shown.facts['publisher']})")
     if shown.observed:
-        tell(f"{len(shown.observed)} definitions differ: mcpguard server diff {shown.name}")
+        tell(
+            f"{how_many(len(shown.observed), 'other definition')} than pinned: mcpguard server diff {shown.name}"
+        )

@@ -15,6 +15,7 @@ import msgspec
 from mcpguard import __version__
 from mcpguard.cli import client
 from mcpguard.errors import DaemonError, GuardError, PeerError
+from mcpguard.model import how_many
 from mcpguard.system import paths, servicemanager, serviceprogram, unitfiles
 from mcpguard.system.files import private_directory
 from mcpguard.system.program import stable_program
@@ -224,7 +225,7 @@ def _end_others(scope: Scope) -> None:
         return  # none runs
     if connections:
         raise DaemonError(
-            f"{len(connections)} servers run on a daemon that was started on demand, and would be lost",
+            f"a daemon started on demand has {how_many(len(connections), 'connection')}, which would be lost",
             hint="close their hosts, or: mcpguard daemon stop; then install again",
         )
     client.request({"verb": "stop"})

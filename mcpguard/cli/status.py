@@ -10,7 +10,7 @@ import msgspec
 from mcpguard.audit.record import visible
 from mcpguard.cli import client
 from mcpguard.cli.sinkwords import in_a_line
-from mcpguard.model import JsonObject
+from mcpguard.model import JsonObject, how_many
 
 
 @click.command()
@@ -27,13 +27,14 @@ def status(as_json: bool) -> None:
 
 def _lines(reply: JsonObject) -> list[str]:
     calls, policy = reply["calls"], reply["policy"]
+    dropped = how_many(calls["dropped"], "line")
     lines = [
         _daemon(reply),
-        f"policy   {policy['mode']}, {policy['rules']} rules, from {visible(policy['source'])}",
-        f"calls    {calls['allowed']} allowed, {calls['denied']} denied, {calls['dropped']} lines dropped",
+        f"policy   {policy['mode']}, {how_many(policy['rules'], 'rule')}, from {visible(policy['source'])}",
+        f"calls    {calls['allowed']} allowed, {calls['denied']} denied, {dropped} dropped",
         f"audit    {reply['audit']['failure'] or 'writing to ' + reply['paths']['audit']}",
         f"servers  end with their session ({_means(reply['reaping'])}); not promised: {reply['reaping']['limits']}",
-        f"open     {len(reply['connections'])} connections, {reply['served']} since the start",
+        f"open     {how_many(len(reply['connections']), 'connection')}, {reply['served']} since the start",
     ]
     lines += _export(reply.get("export", {}))
     lines += [_listener(each) for each in reply.get("listeners", [])]

@@ -12,6 +12,7 @@ from mcpguard.cli.past import Asked, Began, read, span
 from mcpguard.cli.policyplace import errors_told
 from mcpguard.cli.terminal import print_json, say, tell
 from mcpguard.errors import ConfigError
+from mcpguard.model import how_many
 from mcpguard.policy.document import parse
 from mcpguard.policy.rules import HOST
 from mcpguard.policy.suggestion import Suggestion
@@ -67,7 +68,7 @@ def suggest(
         print_json({"requests": found.count, "rule_count": rules, "left_out": found.skipped, "text": text})
     elif output:
         say(
-            f"{output}: {rules} rules from {found.count} requests",
+            f"{output}: {how_many(rules, 'rule')} from {how_many(found.count, 'request')}",
             f"read and edit it, then: mcpguard policy replay {output}; mcpguard policy apply {output}",
         )
     else:

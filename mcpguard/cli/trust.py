@@ -37,7 +37,7 @@ from mcpguard.identity.trust import (
     parse_trust,
     stored_trust,
 )
-from mcpguard.model import JsonObject
+from mcpguard.model import JsonObject, how_many
 from mcpguard.system.truststore import wall_clock
 
 REVOCATION_DAYS: Final = 90
@@ -361,7 +361,7 @@ def _missing(envelope: Envelope, roles: list[tuple[Role, TrustSet]]) -> list[str
         signed = signed_by(envelope, [of.keys[ident] for ident in role.keys])
         if (short := role.threshold - len(signed)) > 0:
             others = ", ".join(ident for ident in role.keys if ident not in signed)
-            lines.append(f"needs {short} more signature{'s' if short > 1 else ''} of: {others}")
+            lines.append(f"needs {how_many(short, 'more signature')} of: {others}")
     return list(dict.fromkeys(lines))
 
 

@@ -17,7 +17,7 @@ from mcpguard.cli.main import FAILED
 from mcpguard.cli.policyplace import errors_told, in_force_with, named, place, read
 from mcpguard.cli.terminal import print_json, say
 from mcpguard.errors import ConfigError, ProtocolError
-from mcpguard.model import Decision, JsonObject, visible
+from mcpguard.model import Decision, JsonObject, how_many, visible
 from mcpguard.policy.rules import RuleSet
 from mcpguard.policy.trials import Trial, World, explained, failing, parse_trials
 from mcpguard.protocol.uri import normalise
@@ -54,7 +54,7 @@ def test(file: str, policy_file: str | None, junit: str | None, as_json: bool) -
         print_json({"ok": not failed, "policy": ruleset.digest, "cases": [_as_json(each) for each in tried]})
     else:
         say(*(f"{named(file)}:{each.trial.line}: {each.trial.name}: {each.fault}" for each in failed))
-        say(f"{len(tried)} cases, {len(failed)} failed ({ruleset.file})")
+        say(f"{how_many(len(tried), 'case')}, {len(failed)} failed ({ruleset.file})")
     sys.exit(FAILED if failed else 0)
 
 

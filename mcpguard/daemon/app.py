@@ -57,7 +57,7 @@ from mcpguard.daemon.tasks import spawn_task
 from mcpguard.daemon.trustdesk import TrustDesk
 from mcpguard.daemon.vigilance import Vigilance
 from mcpguard.errors import DaemonError, GoneError, GuardError
-from mcpguard.model import JsonObject
+from mcpguard.model import JsonObject, how_many
 from mcpguard.policy.rules import RuleSet
 from mcpguard.protocol.control import Request
 from mcpguard.system import paths
@@ -481,7 +481,7 @@ class Daemon:
     def _in_a_line(self) -> str:
         """What a service manager shows of us."""
         rules = self._policies.rules
-        return f"policy {rules.mode.value}, {len(rules.rules)} rules"
+        return f"policy {rules.mode.value}, {how_many(len(rules.rules), 'rule')}"
 
     def _refold(self) -> int:
         """Other folders are trusted; how many connections that may concern."""

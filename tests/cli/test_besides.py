@@ -130,7 +130,7 @@ def test_daemon_that_has_servers_keeps_them_and_the_service_is_said_not_to_be(de
     desktop.serve()
     host = desktop.play().greet()
     said = told(desktop, "--yes")
-    assert "service: 1 servers run on a daemon that was started on demand, and would be lost" in said
+    assert "service: a daemon started on demand has 1 connection, which would be lost" in said
     assert "result" in host.call("echo")
     assert argv(desktop.root / ".cursor/mcp.json", "a") == guarded("a")
 

@@ -37,7 +37,7 @@ def test_stop_waits_for_the_end() -> None:
         assert place.daemon
         hosts = [place.play().greet() for _ in range(2)]
         stopped = place.mcpguard("daemon", "stop")
-        assert (stopped.returncode, stopped.stdout) == (0, "stopped; 2 connections were closed\n")
+        assert (stopped.returncode, stopped.stdout) == (0, "stopped; closed 2 connections\n")
         assert place.daemon.wait(5) == 0
         assert not any(alive(host.marker) for host in hosts)
         again = place.mcpguard("daemon", "stop")

@@ -49,7 +49,7 @@ def test_home_that_is_fine_has_nothing_to_mend(place: House) -> None:
     assert any("audit: " in line and "one unbroken chain" in line for line in lines)
     assert any("impostor: " in line and "was refused" in line for line in lines)
     assert any(
-        f"configuration: {place.root}/.cursor/mcp.json: 1 servers, all behind mcpguard" in x for x in lines
+        f"configuration: {place.root}/.cursor/mcp.json: 1 server, all behind mcpguard" in x for x in lines
     )
     assert lines[-1] == "nothing to mend"
 

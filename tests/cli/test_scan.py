@@ -53,7 +53,7 @@ def test_every_server_is_told_and_nothing_is_changed_or_started(place: House) ->
         assert f"{title}  {files[name]}" in lines
     assert sum(line.startswith("  open      files                 -     /") for line in lines) == 5
     assert "  -         far                   remote, https://h.test/mcp" in lines
-    assert lines[-2:] == ["5 servers are started, 0 of them behind mcpguard", "next: mcpguard init"]
+    assert lines[-2:] == ["5 servers started by hosts, 0 of them behind mcpguard", "next: mcpguard init"]
     assert tree(place.root) == before
     assert not place.answers()
 
@@ -64,9 +64,9 @@ def test_what_is_behind_mcpguard_is_told_with_what_it_starts(place: House) -> No
     lines = told(place)
     assert "  guarded   a                     -     npx -y a" in lines
     assert "  open      b                     -     npx -y b" in lines
-    assert "2 servers are started, 1 of them behind mcpguard" in lines
+    assert "2 servers started by hosts, 1 of them behind mcpguard" in lines
     place.mcpguard("host", "wrap", "--yes")
-    assert told(place)[-1] == "2 servers are started, 2 of them behind mcpguard"
+    assert told(place)[-1] == "2 servers started by hosts, 2 of them behind mcpguard"
     ((one, two),) = [file["servers"] for file in answer(place)["files"]]
     assert (one["wrapped"], one["argv"], two["argv"]) == (True, ["npx", "-y", "a"], ["npx", "-y", "b"])
 

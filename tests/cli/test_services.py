@@ -146,7 +146,7 @@ def test_daemon_on_demand_with_servers_is_not_ended(desktop: Desktop) -> None:
     desktop.serve()
     host = desktop.play().greet()
     told = desktop.verb("install", code=1)
-    assert "1 servers run on a daemon that was started on demand, and would be lost" in told.stderr
+    assert "a daemon started on demand has 1 connection, which would be lost" in told.stderr
     assert desktop.files() == []
     assert "result" in host.call("echo")
     host.close_stdin()

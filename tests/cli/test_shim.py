@@ -156,7 +156,7 @@ def test_ten_shims_at_once_without_a_daemon_give_one_daemon() -> None:
             assert host.wait() == 0
         assert {place.pid()} == pids
         stopped = place.mcpguard("daemon", "stop")
-        assert (stopped.returncode, stopped.stdout) == (0, "stopped; 0 connections were closed\n")
+        assert (stopped.returncode, stopped.stdout) == (0, "stopped; closed 0 connections\n")
         assert until(lambda: all(gone(pid) for pid in pids))
         assert not (place.run_dir / "run.sock").exists()
 

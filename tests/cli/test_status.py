@@ -29,7 +29,7 @@ def test_connections_and_calls_are_shown() -> None:
         assert lines[1] == "policy   observe, 0 rules, from built in"
         assert lines[2] == "calls    3 allowed, 1 denied, 0 lines dropped"
         assert lines[3] == f"audit    writing to {place.state}/audit"
-        assert lines[5] == "open     1 connections, 1 since the start"
+        assert lines[5] == "open     1 connection, 1 since the start"
         assert "files (pid " in lines[6]
         assert 'says it is "t' in lines[6]
         assert "; 2025-11-25; 3 allowed, 1 denied, 1 in flight" in lines[6]

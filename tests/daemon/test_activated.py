@@ -177,7 +177,7 @@ def test_manager_hears_the_beginning_the_watchdog_a_reload_and_the_end() -> None
         PolicyStore(place.state / "policy").apply(ALLOW.format("echo").encode(), "by hand")
         place.daemon.send_signal(signal.SIGHUP)
         assert place.told().startswith("RELOADING=1\nMONOTONIC_USEC=")
-        assert place.told() == "READY=1\nSTATUS=policy enforce, 1 rules"
+        assert place.told() == "READY=1\nSTATUS=policy enforce, 1 rule"
         assert "result" in host.call("echo")
         assert "Unknown tool" in host.call("note", n=2)["error"]["message"]
         digest = place.status()["policy"]["digest"]
@@ -201,7 +201,7 @@ def test_reload_of_a_damaged_policy_changes_nothing_and_is_said() -> None:
         place.told()
         place.daemon.send_signal(signal.SIGHUP)
         assert place.told().startswith("RELOADING=1")
-        assert place.told() == "READY=1\nSTATUS=policy enforce, 1 rules"
+        assert place.told() == "READY=1\nSTATUS=policy enforce, 1 rule"
         assert "result" in host.call("echo")
         assert "error" in host.call("note", n=1)
         place.daemon.terminate()

@@ -290,7 +290,7 @@ def test_rug_pull_from_the_first_list_to_the_acceptance(home: Land) -> None:
     assert '-  "description": "Does read_file."' in shown
     assert f'+  "description": "{EVIL}"' in shown
     assert "mcpguard server trust files" in shown
-    assert "1 definitions differ" in home.run("server", "show", "files")
+    assert "1 other definition than pinned" in home.run("server", "show", "files")
 
     host.notices.clear()
     accepted = home.run("server", "trust", "files", "--yes")

@@ -167,7 +167,7 @@ def test_service_of_a_user_from_install_to_uninstall(login: Login) -> None:
     assert until(
         lambda: (
             login.systemctl("show", "--property=StatusText", "--value", "mcpguard.service")
-            == "policy enforce, 1 rules"
+            == "policy enforce, 1 rule"
         )
     )
     assert "error" in host.call("note", n=1)
