@@ -16,5 +16,16 @@ def dispatch() -> int:
     elif words in _DAEMON:
         from mcpguard.cli import daemonmain as command  # type: ignore[no-redef]
     else:
-        from mcpguard.cli import main as command  # type: ignore[no-redef]
+        return _verb()
     return command.main()
+
+
+def _verb() -> int:
+    """Any other verb; Ctrl-C is answered from the first moment on, before there is anything to answer it with."""
+    try:
+        from mcpguard.cli import main
+
+        return main.main()
+    except KeyboardInterrupt:
+        sys.stderr.write("mcpguard: interrupted\n")
+        return 130

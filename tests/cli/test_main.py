@@ -3,6 +3,7 @@
 import importlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -90,3 +91,19 @@ def test_place_that_cannot_be_used_is_a_sentence_and_no_traceback(tmp_path: Path
             assert sentence.startswith("mcpguard: ")
             assert "not a directory" in sentence
             assert not os.path.exists(place.run_dir / "run.sock")
+
+
+def test_ctrl_c_before_a_verb_is_even_there_is_answered_too() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'mcpguard.cli.main': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from mcpguard.cli import dispatch\n"
+        "sys.exit(dispatch())\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", code, "status"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (130, "", "mcpguard: interrupted\n")
