@@ -45,9 +45,8 @@ class Recorder:
         self._journal = journal
         self._recent = Recent()
         self._fresh = Fresh()
-        self._untold: list[
-            tuple[int, list[bytes]]
-        ] = []  # each with the position of its last record, if known
+        # What those who watch have not been shown, each with the position of its last record, 0 if not known.
+        self._untold: list[tuple[int, list[bytes]]] = []
         self.noticed: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._signing: asyncio.TimerHandle | None = None
