@@ -63,8 +63,8 @@ def children(pid: int) -> list[int]:
     return own + [below for child in own for below in children(child)]
 
 
-def mcpguard(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([MCPGUARD, *words], env=env, check=True, capture_output=True, text=True)
+def mcpguard(env: dict[str, str], *words: str, program: str = MCPGUARD) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, *words], env=env, check=True, capture_output=True, text=True)
 
 
 def relays(env: dict[str, str]) -> dict[str, tuple[list[str], dict[str, str] | None]]:
@@ -87,13 +87,13 @@ def throughput(env: dict[str, str], rounds: int, *, pairs: bool) -> dict[str, di
     }
 
 
-def register(env: dict[str, str], home: Path) -> None:
+def register(env: dict[str, str], home: Path, program: str = MCPGUARD) -> None:
     """A manifest for the server, so that every figure is with policy, pins and audit."""
     secret = home / "passphrase"
     secret.write_text("bench\n")
     secret.chmod(0o600)
     words = ["server", "add", "bench", "--yes", "--", *SERVER]
-    mcpguard(env | {"MCPGUARD_PASSPHRASE_FILE": str(secret)}, *words)
+    mcpguard(env | {"MCPGUARD_PASSPHRASE_FILE": str(secret)}, *words, program=program)
 
 
 def npm_starts(env: dict[str, str], home: Path, rounds: int) -> dict[str, float] | str:
