@@ -207,7 +207,7 @@ def test_status_shows_listeners_and_their_peers(land: Land) -> None:
         said = land.run("status")
         assert f"uid:{os.getuid()}" in said
         assert "by the listener door" in said
-        assert "1 sessions" in land.run("serve", "--list")
+        assert "1 session," in land.run("serve", "--list")
         assert '"sessions":1' in land.run("serve", "--list", "--json")
 
 

@@ -200,7 +200,7 @@ def test_daemon_on_demand_makes_room_if_it_has_nothing_to_do(login: Login) -> No
     host = login.play().greet()
     refused = login.mcpguard("daemon", "install")
     assert refused.returncode == 1
-    assert "1 servers run on a daemon that was started on demand" in refused.stderr
+    assert "a daemon started on demand has 1 connection" in refused.stderr
     assert not (login.home / ".config/systemd/user/mcpguard.socket").exists()
     host.close_stdin()
     assert host.wait() == 0
