@@ -81,15 +81,13 @@ class Recorder:
             raise JournalError(self.failure) from error
         self.failure = ""
         self._untold.append((self._journal.last, bodies))
-        if self._timer is None:
-            self._schedule()
+        self._schedule()
 
     def later(self, bodies: list[bytes]) -> None:
         """Keep records for the next write."""
         self._journal.append_later(bodies)
         self._untold.append((0, bodies))
-        if self._timer is None:
-            self._schedule()
+        self._schedule()
 
     def rest(self) -> None:
         """Nothing arrives just now: write what was kept, which the next call would wait for."""

@@ -8,6 +8,7 @@ Bars are those of the README. Nothing fails on milliseconds: the program prints 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -94,6 +96,30 @@ def register(env: dict[str, str], home: Path, program: str = MCPGUARD) -> None:
     secret.chmod(0o600)
     words = ["server", "add", "bench", "--yes", "--", *SERVER]
     mcpguard(env | {"MCPGUARD_PASSPHRASE_FILE": str(secret)}, *words, program=program)
+
+
+@contextlib.contextmanager
+def home(policy: str, program: str = MCPGUARD) -> Iterator[dict[str, str]]:
+    """An empty HOME with this policy and a manifest of the server; the environment in which everything is run.
+
+    Its daemon is stopped at the end.
+    """
+    with tempfile.TemporaryDirectory(prefix="mcpguard-bench-") as name:
+        env = {
+            **os.environ,
+            "HOME": name,
+            "NPM_CONFIG_USERCONFIG": os.environ.get("NPM_CONFIG_USERCONFIG", str(Path.home() / ".npmrc")),
+            "MCPGUARD_RUNTIME_DIR": f"{name}/run",
+            "MCPGUARD_STATE_DIR": f"{name}/state",
+        }
+        file = Path(name) / "policy.toml"
+        file.write_text(policy)
+        mcpguard(env, "policy", "apply", str(file), program=program)
+        register(env, Path(name), program)
+        try:
+            yield env
+        finally:
+            mcpguard(env, "daemon", "stop", program=program)
 
 
 def npm_starts(env: dict[str, str], home: Path, rounds: int) -> dict[str, float] | str:
@@ -244,32 +270,18 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=100)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mcpguard-bench-") as name:
-        env = {
-            **os.environ,
-            "HOME": name,
-            "NPM_CONFIG_USERCONFIG": os.environ.get("NPM_CONFIG_USERCONFIG", str(Path.home() / ".npmrc")),
-            "MCPGUARD_RUNTIME_DIR": f"{name}/run",
-            "MCPGUARD_STATE_DIR": f"{name}/state",
-        }
-        policy = Path(name) / "policy.toml"
-        policy.write_text(full_policy())
-        mcpguard(env, "policy", "apply", str(policy))
-        register(env, Path(name))
+    with home(full_policy()) as env:
         load.start([*GUARDED, *SERVER], env)
-        try:
-            figures: dict[str, object] = {
-                "start": starts(env, options.rounds * 4),
-                "admission": admission(env),
-                "npm": npm_starts(env, Path(name), options.rounds),
-                "pipes": throughput(env, options.rounds, pairs=False),
-                "socketpairs": throughput(env, options.rounds, pairs=True),
-                "memory": memory(env, options.sessions),
-                "decision": micro.decision(),
-                "gate": micro.gate_call(),
-            }
-        finally:
-            mcpguard(env, "daemon", "stop")
+        figures: dict[str, object] = {
+            "start": starts(env, options.rounds * 4),
+            "admission": admission(env),
+            "npm": npm_starts(env, Path(env["HOME"]), options.rounds),
+            "pipes": throughput(env, options.rounds, pairs=False),
+            "socketpairs": throughput(env, options.rounds, pairs=True),
+            "memory": memory(env, options.sessions),
+            "decision": micro.decision(),
+            "gate": micro.gate_call(),
+        }
     print(json.dumps(figures) if options.json else "\n".join(report(figures)))
 
 

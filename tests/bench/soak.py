@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -49,16 +47,8 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000_000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mcpguard-bench-") as name:
-        env = {
-            **os.environ, "HOME": name, "MCPGUARD_RUNTIME_DIR": f"{name}/run", "MCPGUARD_STATE_DIR": f"{name}/state",
-        }  # fmt: skip
-        policy = Path(name) / "policy.toml"
-        policy.write_text(run.full_policy())
-        run.mcpguard(env, "policy", "apply", str(policy))
-        run.register(env, Path(name))
+    with run.home(run.full_policy()) as env:
         seen = soak(env, options.calls)
-        run.mcpguard(env, "daemon", "stop")
     if options.json:
         print(json.dumps(seen))
         return

@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,17 +29,7 @@ _WINDOW_CALLS = 3000
 def guarded(program: str, policy: str) -> Iterator[load.Host]:
     """A connection through a daemon of its own, warm."""
     command = [program, "run", "--name", "bench", "--", *run.SERVER]
-    with tempfile.TemporaryDirectory(prefix="mcpguard-bench-") as name:
-        env = {
-            **os.environ,
-            "HOME": name,
-            "MCPGUARD_RUNTIME_DIR": f"{name}/run",
-            "MCPGUARD_STATE_DIR": f"{name}/state",
-        }
-        file = Path(name) / "policy.toml"
-        file.write_text(policy)
-        run.mcpguard(env, "policy", "apply", str(file), program=program)
-        run.register(env, Path(name), program)
+    with run.home(policy, program) as env:
         load.start(command, env)
         host = load.Host(command, pairs=False, env=env)
         try:
@@ -49,7 +37,6 @@ def guarded(program: str, policy: str) -> Iterator[load.Host]:
             yield host
         finally:
             host.close()
-            run.mcpguard(env, "daemon", "stop", program=program)
 
 
 def compared(hosts: list[load.Host], blocks: int) -> dict[str, list[list[float]]]:
